@@ -1,0 +1,138 @@
+"""Ring 3: the quick start in JupyterLab, in a real browser."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from project import copy_checkout, read
+
+pytestmark = pytest.mark.real
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+FLAGS = (
+    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
+    " --disable-component-update --disable-sync --disable-dev-shm-usage"
+).split()
+SETTINGS = {
+    "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
+    "notebook-extension/tracker": {"windowingMode": "none"},  # every cell is on the page, also those out of sight
+}
+SECONDS = 240  # for all cells of the quick start, from a cold cache, on a busy machine
+
+
+def missing() -> str:
+    "What this test needs and does not find."
+    try:
+        import playwright  # noqa: F401
+    except ImportError:
+        return "playwright is not installed: pip install playwright"
+    return "" if CHROMIUM else "no Chromium on the PATH: apt-get install chromium"
+
+
+def require() -> None:
+    "Skip where the browser is not installed; in continuous integration that is a failure."
+    if reason := missing():
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(reason)
+
+
+def private_folders(folder: Path) -> dict[str, str]:
+    "An environment in which JupyterLab touches nothing of the user's own."
+    env = dict(os.environ, DYNBOOK_RUNS=str(folder / "runs"))
+    for kind in ("CONFIG_DIR", "DATA_DIR", "RUNTIME_DIR"):
+        env[f"JUPYTER_{kind}"] = str(folder / kind.lower())
+    for kind in ("SETTINGS_DIR", "WORKSPACES_DIR"):
+        env[f"JUPYTERLAB_{kind}"] = str(folder / kind.lower())
+    for plugin, values in SETTINGS.items():
+        path = folder / "settings_dir" / "@jupyterlab" / f"{plugin}.jupyterlab-settings"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(values))
+    return env
+
+
+def wait_for_server(url: str, process: subprocess.Popen, log: Path) -> None:
+    "Return when the server answers."
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            urllib.request.urlopen(f"{url}/api/status", timeout=5).close()
+            return
+        except OSError:
+            time.sleep(0.2)
+    pytest.fail(f"JupyterLab did not start:\n{log.read_text()[-3000:]}")
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Iterator[tuple[str, Path]]:
+    "A running JupyterLab over a private copy of the checkout: its address and the copy."
+    require()
+    checkout = copy_checkout(tmp_path / "checkout")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    options = ["--no-browser", "--allow-root", "--ip=127.0.0.1", f"--port={port}", "--IdentityProvider.token="]
+    log = tmp_path / "lab.log"
+    with log.open("w") as stream:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "jupyterlab", *options],
+            cwd=checkout,
+            env=private_folders(tmp_path),
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+        )
+        try:
+            wait_for_server(f"http://127.0.0.1:{port}", process, log)
+            yield f"http://127.0.0.1:{port}", checkout
+        finally:
+            process.terminate()
+            process.wait(timeout=30)
+
+
+def saved(path: Path) -> tuple[list, list[str]]:
+    "The errors, and the kinds of output, that the notebook file holds."
+    cells = [cell for cell in read(path).cells if cell.cell_type == "code"]
+    outputs = [output for cell in cells for output in cell.outputs]
+    errors = [output for output in outputs if output.output_type == "error"]
+    return errors, [kind for output in outputs for kind in output.get("data", {})]
+
+
+def test_quick_start_runs_in_jupyterlab(lab: tuple[str, Path], tmp_path: Path) -> None:
+    from playwright.sync_api import expect, sync_playwright
+
+    url, checkout = lab
+    path = checkout / "nbs" / "fig6.ipynb"
+    with sync_playwright() as play, play.chromium.launch(executable_path=CHROMIUM, args=FLAGS) as browser:
+        page = browser.new_page(viewport={"width": 1400, "height": 1000})
+        page.set_default_timeout(60_000)
+        page.goto(f"{url}/lab/tree/nbs/fig6.ipynb")
+        idle = page.get_by_text("| Idle")
+        idle.wait_for()
+        page.get_by_role("menuitem", name="Edit").click()
+        page.get_by_text("Clear Outputs of All Cells").click()
+        expect(page.locator(".jp-OutputArea-output img")).to_have_count(0)
+        page.get_by_role("menuitem", name="Run", exact=True).click()
+        page.get_by_text("Run All Cells", exact=True).click()
+        unfinished = page.locator(".jp-CodeCell .jp-InputPrompt").filter(has_text="[*]")
+        fresh = page.locator(".jp-CodeCell .jp-InputPrompt").filter(has_text="[ ]")
+        page.screenshot(path=tmp_path / "started.png")
+        expect(fresh).to_have_count(0, timeout=SECONDS * 1000)
+        expect(unfinished).to_have_count(0, timeout=SECONDS * 1000)
+        idle.wait_for()
+        picture = page.locator(".jp-OutputArea-output img").first
+        picture.scroll_into_view_if_needed()
+        expect(picture).to_be_visible()
+        assert picture.evaluate("image => image.naturalWidth") > 100
+        page.screenshot(path=tmp_path / "finished.png")
+        before = path.stat().st_mtime_ns
+        page.keyboard.press("Control+s")
+        deadline = time.monotonic() + 30
+        while path.stat().st_mtime_ns == before and time.monotonic() < deadline:
+            page.wait_for_timeout(100)
+    errors, kinds = saved(path)
+    assert errors == [], errors
+    assert "image/png" in kinds

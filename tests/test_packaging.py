@@ -1,0 +1,80 @@
+"""Ring 3: the wheel, installed into an empty environment and used from an empty folder."""
+
+import os
+import re
+import sys
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from project import ROOT, copy_checkout, figure_notebooks, online, run, tail
+
+pytestmark = pytest.mark.real
+INSTALL_SECONDS = 1200
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    "The wheel, built from a copy, so that the checkout stays as it is."
+    checkout = copy_checkout(tmp_path_factory.mktemp("checkout"))
+    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", "dist"]
+    done = run(command, timeout=300, cwd=checkout, env=online())
+    assert done.returncode == 0, tail(done.stdout)
+    [built] = (checkout / "dist").glob("*.whl")
+    return built
+
+
+@pytest.fixture(scope="module")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, dict[str, str]]]:
+    "The `bin` of an empty environment that holds the wheel and its requirements, and what programs there should see."
+    venv = tmp_path_factory.mktemp("environment") / "v"
+    assert run([sys.executable, "-m", "venv", venv], timeout=120).returncode == 0
+    pip = [venv / "bin" / "python", "-m", "pip", "install", "-q", "-c", ROOT / "constraints.txt", wheel]
+    done = run(pip, timeout=INSTALL_SECONDS, cwd=venv, env=online())
+    assert done.returncode == 0, tail(done.stdout)
+    env = dict(os.environ, PATH=f"{venv / 'bin'}{os.pathsep}{os.environ['PATH']}", DYNBOOK_RUNS=str(venv / "runs"))
+    yield venv / "bin", env
+
+
+def test_wheel_is_complete(wheel: Path) -> None:
+    names = zipfile.ZipFile(wheel).namelist()
+    carried = {Path(entry).name for entry in names if entry.startswith("dynbook/notebooks/")}
+    assert {path.name for path in figure_notebooks()} <= carried
+    sources = {path.relative_to(ROOT).as_posix() for path in (ROOT / "dynbook").rglob("*.py")}
+    assert sources <= set(names)
+    assert not [entry for entry in names if not entry.startswith("dynbook")]
+
+
+def test_twine_is_content(wheel: Path) -> None:
+    done = run([sys.executable, "-m", "twine", "check", "--strict", wheel], timeout=60)
+    assert done.returncode == 0, done.stdout
+
+
+def test_import(installed: tuple[Path, dict[str, str]], tmp_path: Path) -> None:
+    code = "import dynbook, sys; print(dynbook.__file__); assert not {'nbdev', 'fastcore', 'torch'} & set(sys.modules)"
+    done = run([installed[0] / "python", "-c", code], timeout=60, cwd=tmp_path, env=installed[1])
+    assert done.returncode == 0, done.stdout
+    assert str(installed[0].parent) in done.stdout, "the checkout was imported, not the installed wheel"
+
+
+def test_readme_example(installed: tuple[Path, dict[str, str]], tmp_path: Path) -> None:
+    "The README's library example runs as it stands."
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```python\n(.*?)^```", readme, flags=re.MULTILINE | re.DOTALL)
+    examples = [block for block in blocks if "torchvision" in block]
+    assert examples, "README.md has no Python example with torchvision"
+    for number, example in enumerate(examples):
+        script = tmp_path / f"example{number}.py"
+        script.write_text(example, encoding="utf-8")
+        done = run([installed[0] / "python", script], timeout=300, cwd=tmp_path, env=installed[1])
+        assert done.returncode == 0, tail(done.stdout)
+
+
+def test_figure_from_the_shell(installed: tuple[Path, dict[str, str]], tmp_path: Path) -> None:
+    "`dynbook figure 6` finds its notebook inside the wheel and writes the picture and the table."
+    command = [installed[0] / "dynbook", "figure", "6", "-p", "lr", "0.1", "-p", "n_seeds", "2"]
+    done = run(command, timeout=300, cwd=tmp_path, env=installed[1])
+    assert done.returncode == 0, tail(done.stdout)
+    left = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert {".png", ".csv"} <= {path.suffix for path in left}, [str(path) for path in left]
