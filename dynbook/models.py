@@ -7,8 +7,7 @@ __all__ = ['ACTIVATIONS', 'VGG_STAGES', 'RESNET_BLOCKS', 'DENSENET_BLOCKS', 'FAM
            'WIDTHS', 'MODELS', 'INITIALISERS', 'make_activation', 'mlp', 'convnet', 'vgg', 'ResidualBlock', 'resnet',
            'DenseLayer', 'densenet', 'list_models', 'create_model', 'initialise']
 
-# %% ../nbs/core/04_models.ipynb #8bd3f84d
-import math
+# %% ../nbs/core/04_models.ipynb #ae6221c3
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from fnmatch import fnmatch
