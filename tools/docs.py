@@ -1,0 +1,257 @@
+"""Builds the documentation site in site/ from the notebooks as they are stored; nothing is executed or downloaded."""
+
+import argparse
+import ast
+import logging
+import os
+import posixpath
+import re
+import shutil
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+from notebooks import NBS, ROOT, is_figure, notebooks, title_and_claim, to_markdown
+
+os.environ.setdefault("NO_MKDOCS_2_WARNING", "1")
+
+STAGE = ROOT / "build" / "docs"
+REPOSITORY = "https://github.com/dynbook/dynbook/blob/main"
+CHAPTERS = {
+    "mechanics": "Neural mechanics",
+    "chaos": "Chaotic dynamics",
+    "saturation": "Saturation",
+    "teleport": "Teleportation",
+    "collapse": "Neural collapse",
+}
+FRONT = (NBS / "index.ipynb", NBS / "fig6.ipynb")
+COPIED = ("LICENSE", "CITATION.cff", "CHANGELOG.md", "CONTRIBUTING.md")
+NEW_NAMES = {"CHANGELOG.md": "changelog.md", "CONTRIBUTING.md": "contributing.md"}
+
+STYLE = """\
+.md-grid { max-width: 76rem; }
+.md-typeset h1 { font-weight: 500; margin-bottom: .6rem; }
+[dir] .md-typeset h1 + blockquote { border: 0; padding: 0; font-size: .85rem; font-style: italic; }
+.md-typeset .output, .md-typeset .output pre { margin-top: -.6rem; }
+.md-typeset .output pre > code { background: none; border-left: .15rem solid var(--md-default-fg-color--lightest); }
+.md-typeset .output .md-clipboard, .md-typeset .output .md-code__nav { display: none; }
+.md-typeset img { max-width: min(100%, 46rem); }
+.md-typeset .grid.cards > ul { grid-template-columns: repeat(auto-fill, minmax(min(100%, 16rem), 1fr)); }
+.md-typeset .grid.cards > ul > li img { display: block; margin: 0 auto .4rem; max-height: 14rem; object-fit: contain; }
+[data-md-color-scheme="slate"] .md-typeset img { background: #fff; border-radius: .1rem; padding: .3rem; }
+.md-typeset p:has(> .source-link) { margin: 0; }
+.md-typeset .source-link { float: right; font-size: .65rem; margin-top: .6rem; }
+.md-typeset p:has(> .source-link) + h1 { margin-top: 0; }
+.md-typeset table:not([class]) th { min-width: 0; }
+.md-typeset table:not([class]) :is(th, td) { padding: .5em .9em; }
+.md-typeset div.arithmatex { overflow-x: auto; }
+"""
+FORMULAS = """\
+window.MathJax = {
+  config: ["TeX-AMS-MML_HTMLorMML-full.js"],
+  messageStyle: "none",
+  showMathMenu: false,
+  tex2jax: {inlineMath: [["\\\\(", "\\\\)"]], displayMath: [["\\\\[", "\\\\]"]], ignoreClass: ".*", processClass: "arithmatex"},
+  "HTML-CSS": {availableFonts: [], webFont: "STIX-Web", imageFont: null, scale: 95, linebreaks: {automatic: true}},
+};
+"""
+
+
+def page_of(target: str) -> str:
+    "The staged name of a file of the repository: a notebook becomes a page."
+    path = ROOT / target
+    if path == NBS / "index.ipynb" or target == "README.md":
+        return "index.md"
+    return (
+        target[: -len("ipynb")] + "md"
+        if target.endswith(".ipynb") and path.is_file()
+        else NEW_NAMES.get(target, target)
+    )
+
+
+def is_staged(target: str) -> bool:
+    "Whether a file of the repository is part of the site."
+    if target in (*COPIED, "README.md"):
+        return True
+    return target.startswith(("nbs/", "figures/")) and Path(target).suffix in (
+        ".ipynb",
+        ".png",
+        ".svg",
+        ".pdf",
+        ".csv",
+        ".json",
+        ".yaml",
+    )
+
+
+def linker(page: str):
+    "How `page` links to a path from the root: to the staged copy, or else to the repository."
+
+    def link(target: str) -> str:
+        if not is_staged(target):
+            return f"{REPOSITORY}/{target}"
+        return posixpath.relpath(page_of(target), posixpath.dirname(page) or ".")
+
+    return link
+
+
+def write(page: str, content: str | bytes) -> None:
+    "Write one staged file."
+    path = STAGE / page
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def tracked() -> list[str]:
+    "The files of the project: what git tracks or would track."
+    command = ["git", "ls-files", "-z", "-co", "--exclude-standard"]
+    listing = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    return [name for name in listing.split("\0") if name and (ROOT / name).is_file()]
+
+
+def stage_files() -> None:
+    "Copy what pages link to."
+    for name in filter(is_staged, tracked()):
+        if name != "README.md":
+            write(NEW_NAMES.get(name, name), (ROOT / name).read_bytes())
+
+
+def stage_notebook(path: Path) -> str:
+    "Write one notebook's page and the pictures of its outputs; returns the page."
+    target = path.relative_to(ROOT).as_posix()
+    page = page_of(target)
+    link = linker(page)
+    pictures = posixpath.join("assets", "outputs", path.stem)
+    folder = posixpath.relpath(pictures, posixpath.dirname(page) or ".")
+    text, files = to_markdown(path, link, folder, output_language="{ .text .output }")
+    source = posixpath.relpath(target, posixpath.dirname(page) or ".")
+    write(page, f'[:material-download: notebook]({source} "{target}"){{ .source-link download }}\n\n{text}')
+    for name, data in files.items():
+        write(posixpath.join(pictures, name), data)
+    return page
+
+
+def card(path: Path) -> str:
+    "One figure of the gallery: the picture, the claim, the notebook and the files beside the picture."
+    link = linker("gallery.md")
+    title, claim = map(without_links, title_and_claim(path))
+    home = path.relative_to(ROOT).as_posix()
+    page = link(home)
+    related = [(suffix[1:], ROOT / "figures" / f"{path.stem}{suffix}") for suffix in (".csv", ".json", ".svg", ".pdf")]
+    related.append(("paper-scale parameters", path.parent / "paper" / f"{path.stem}.yaml"))
+    files = [f"[{label}]({link(file.relative_to(ROOT).as_posix())})" for label, file in related if file.is_file()]
+    lines = [f"[![{path.stem}](figures/{path.stem}.png)]({page})", f"**[{title}]({page})**", claim, f"`{home}`"]
+    return "-   " + "\n\n    ".join(filter(None, [*lines, " · ".join(files)]))
+
+
+def stage_gallery() -> str:
+    "A page with every stored figure, chapter by chapter."
+    shown = [path for path in notebooks() if is_figure(path) and (ROOT / "figures" / f"{path.stem}.png").is_file()]
+    text = "---\nhide: [navigation]\n---\n\n# Figures\n\n> Each picture is drawn by its notebook from the table beside it.\n"
+    for folder, title in {"nbs": "Quick start", **CHAPTERS}.items():
+        cards = [card(path) for path in shown if path.parent.name == folder]
+        if cards:
+            text += f'\n## {title}\n\n<div class="grid cards" markdown>\n\n' + "\n\n".join(cards) + "\n\n</div>\n"
+    write("gallery.md", text)
+    return "gallery.md"
+
+
+def without_links(text: str) -> str:
+    "A text with its links' words only: it is shown on another page."
+    return re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", text)
+
+
+def module_name(path: Path) -> str:
+    "The dotted name of a source file."
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def stage_api() -> list:
+    "A page per module, and a table of them all; returns their navigation."
+    rows, nav = [], ["api/index.md"]
+    for path in sorted((ROOT / "dynbook").rglob("*.py"), key=lambda path: (len(path.parts), path)):
+        text = path.read_text(encoding="utf-8")
+        public = [n for n in ast.parse(text).body if isinstance(n, ast.FunctionDef | ast.ClassDef) and n.name[0] != "_"]
+        if path.name == "_modidx.py" or not public:
+            continue
+        name = module_name(path)
+        page = f"api/{name}.md"
+        source = re.search(r"File to edit: (\S+)\.$", text, flags=re.MULTILINE)
+        origin = posixpath.normpath(posixpath.join(path.parent.relative_to(ROOT).as_posix(), source.group(1)))
+        notebook = (
+            f"[:material-notebook-outline: {origin}]({linker(page)(origin)}){{ .source-link }}\n\n" if source else ""
+        )
+        write(page, f"{notebook}# {name}\n\n::: {name}\n")
+        summary = (ast.get_docstring(ast.parse(text)) or "").partition("\n")[0]
+        summary = without_links(summary).replace("|", r"\|")
+        rows.append(f"| [`{name}`]({name}.md) | {summary} |")
+        nav.append({name.removeprefix("dynbook."): page})
+    write("api/index.md", "# API\n\n| module | |\n| --- | --- |\n" + "\n".join(rows) + "\n")
+    return nav
+
+
+def stage_book() -> list:
+    "All notebooks; returns their navigation: ground floor, the chapters with their figures, the rest."
+    folders: dict[str, list[Path]] = {}
+    for path in notebooks():
+        if path not in FRONT:
+            folders.setdefault(path.relative_to(NBS).parts[0], []).append(path)
+    titles = {"core": "Ground floor"} | CHAPTERS
+    order = [*titles, *sorted(set(folders) - set(titles))]
+    nav, more = [], []
+    for folder in filter(folders.get, order):
+        texts = [{title_and_claim(path)[0]: stage_notebook(path)} for path in folders[folder] if not is_figure(path)]
+        figures = [{path.stem: stage_notebook(path)} for path in folders[folder] if is_figure(path)]
+        entries = texts + ([{"Figures": figures}] if figures and texts else figures)
+        if folder in titles:
+            nav.append({titles[folder]: entries})
+        else:
+            more += entries
+    return nav + ([{"More": more}] if more else [])
+
+
+def stage_formulas() -> None:
+    "MathJax for formulas, from the installed package: the site asks no other server for it."
+    spec = find_spec("jupyter_server_mathjax")
+    if spec is None:
+        sys.exit("jupyter-server-mathjax is not installed: pip install -c constraints.txt -e '.[docs]'")
+    source = Path(spec.submodule_search_locations[0]) / "static"
+    left_out = shutil.ignore_patterns("a11y", "SVG", "localization")
+    shutil.copytree(source, STAGE / "assets" / "mathjax", ignore=left_out)
+
+
+def stage() -> list:
+    "Write all pages; returns the navigation."
+    shutil.rmtree(STAGE, ignore_errors=True)
+    stage_files()
+    write("assets/book.css", STYLE)
+    write("assets/formulas.js", FORMULAS)
+    stage_formulas()
+    nav: list = [{"Home": stage_notebook(FRONT[0])}]
+    if FRONT[1].is_file():
+        nav.append({"Quick start": stage_notebook(FRONT[1])})
+    nav += stage_book()
+    nav += [{"Figures": stage_gallery()}, {"API": stage_api()}]
+    return nav + [{"Project": [{"Contributing": "contributing.md"}, {"Changelog": "changelog.md"}]}]
+
+
+def main() -> None:
+    "The command line."
+    argparse.ArgumentParser(description=__doc__).parse_args()
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    os.chdir(ROOT)
+    nav = stage()
+    from mkdocs.commands.build import build
+    from mkdocs.config import load_config
+
+    config = load_config("mkdocs.yml", nav=nav, docs_dir=str(STAGE))
+    config.plugins.on_startup(command="build", dirty=False)
+    build(config)
+    config.plugins.on_shutdown()
+    print(f"{config.site_dir}/index.html")
+
+
+if __name__ == "__main__":
+    main()
