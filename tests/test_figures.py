@@ -29,7 +29,8 @@ def written(out_dir: Path, suffix: str) -> list[Path]:
 def values(tree: object, key: str) -> list:
     "All values that stand under `key` anywhere in parsed JSON."
     if isinstance(tree, dict):
-        return [tree[key]] * (key in tree) + [found for child in tree.values() for found in values(child, key)]
+        here = [tree[key]] if key in tree else []
+        return here + [found for child in tree.values() for found in values(child, key)]
     return [found for child in tree for found in values(child, key)] if isinstance(tree, list) else []
 
 

@@ -122,7 +122,7 @@ def stage_notebook(path: Path) -> str:
     target = path.relative_to(ROOT).as_posix()
     page = page_of(target)
     link = linker(page)
-    pictures = posixpath.join("assets", "outputs", path.stem)
+    pictures = posixpath.join("assets", "outputs", path.relative_to(NBS).with_suffix("").as_posix())
     folder = posixpath.relpath(pictures, posixpath.dirname(page) or ".")
     text, files = to_markdown(path, link, folder, output_language="{ .text .output }")
     source = posixpath.relpath(target, posixpath.dirname(page) or ".")
@@ -192,6 +192,12 @@ def stage_api() -> list:
     return nav
 
 
+def nav_entry(path: Path) -> dict[str, str] | str:
+    "A notebook in the navigation, under its title; a folder's index is the page of its section."
+    page = stage_notebook(path)
+    return page if path.stem == "index" else {title_and_claim(path)[0]: page}
+
+
 def stage_book() -> list:
     "All notebooks; returns their navigation: ground floor, the chapters with their figures, the rest."
     folders: dict[str, list[Path]] = {}
@@ -202,8 +208,9 @@ def stage_book() -> list:
     order = [*titles, *sorted(set(folders) - set(titles))]
     nav, more = [], []
     for folder in filter(folders.get, order):
-        texts = [{title_and_claim(path)[0]: stage_notebook(path)} for path in folders[folder] if not is_figure(path)]
-        figures = [{path.stem: stage_notebook(path)} for path in folders[folder] if is_figure(path)]
+        own = sorted(folders[folder], key=lambda path: (path.stem != "index", path))
+        texts = [nav_entry(path) for path in own if not is_figure(path)]
+        figures = [{path.stem: stage_notebook(path)} for path in own if is_figure(path)]
         entries = texts + ([{"Figures": figures}] if figures and texts else figures)
         if folder in titles:
             nav.append({titles[folder]: entries})
