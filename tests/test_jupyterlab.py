@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import shutil
 import socket
 import subprocess
 import sys
@@ -13,34 +12,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from browser import new_page, require_browser
 from project import copy_checkout, read
 
 pytestmark = pytest.mark.real
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-FLAGS = (
-    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
-    " --disable-component-update --disable-sync --disable-dev-shm-usage"
-).split()
 SETTINGS = {
     "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
     "notebook-extension/tracker": {"windowingMode": "none"},  # every cell is on the page, also those out of sight
 }
 SECONDS = 240  # for all cells of the quick start, from a cold cache, on a busy machine
-
-
-def missing() -> str:
-    "What this test needs and does not find."
-    try:
-        import playwright  # noqa: F401
-    except ImportError:
-        return "playwright is not installed: pip install playwright"
-    return "" if CHROMIUM else "no Chromium on the PATH: apt-get install chromium"
-
-
-def require() -> None:
-    "Skip where the browser is not installed; in continuous integration that is a failure."
-    if reason := missing():
-        (pytest.fail if os.environ.get("CI") else pytest.skip)(reason)
 
 
 def private_folders(folder: Path) -> dict[str, str]:
@@ -72,7 +52,7 @@ def wait_for_server(url: str, process: subprocess.Popen, log: Path) -> None:
 @pytest.fixture
 def lab(tmp_path: Path) -> Iterator[tuple[str, Path]]:
     "A running JupyterLab over a private copy of the checkout: its address and the copy."
-    require()
+    require_browser()
     checkout = copy_checkout(tmp_path / "checkout")
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
@@ -103,13 +83,11 @@ def saved(path: Path) -> tuple[list, list[str]]:
 
 
 def test_quick_start_runs_in_jupyterlab(lab: tuple[str, Path], tmp_path: Path) -> None:
-    from playwright.sync_api import expect, sync_playwright
+    from playwright.sync_api import expect
 
     url, checkout = lab
     path = checkout / "nbs" / "fig6.ipynb"
-    with sync_playwright() as play, play.chromium.launch(executable_path=CHROMIUM, args=FLAGS) as browser:
-        page = browser.new_page(viewport={"width": 1400, "height": 1000})
-        page.set_default_timeout(60_000)
+    with new_page() as page:
         page.goto(f"{url}/lab/tree/nbs/fig6.ipynb")
         idle = page.get_by_text("| Idle")
         idle.wait_for()

@@ -7,7 +7,6 @@ import os
 import posixpath
 import re
 import shutil
-import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -103,18 +102,13 @@ def write(page: str, content: str | bytes) -> None:
     path.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
-def tracked() -> list[str]:
-    "The files of the project: what git tracks or would track."
-    command = ["git", "ls-files", "-z", "-co", "--exclude-standard"]
-    listing = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
-    return [name for name in listing.split("\0") if name and (ROOT / name).is_file()]
-
-
 def stage_files() -> None:
     "Copy what pages link to."
-    for name in filter(is_staged, tracked()):
-        if name != "README.md":
-            write(NEW_NAMES.get(name, name), (ROOT / name).read_bytes())
+    found = [ROOT / name for name in COPIED] + [*NBS.rglob("*"), *(ROOT / "figures").rglob("*")]
+    for path in found:
+        name = path.relative_to(ROOT).as_posix()
+        if path.is_file() and is_staged(name) and not any(part[0] in "_." for part in path.relative_to(ROOT).parts):
+            write(NEW_NAMES.get(name, name), path.read_bytes())
 
 
 def stage_notebook(path: Path) -> str:
