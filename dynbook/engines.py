@@ -19,9 +19,9 @@ from typing import Protocol
 
 import pandas as pd
 import torch
-from tqdm.auto import tqdm
 
 from .config import Config, to_dict
+from .progress import bar
 from .runs import Locked, Run, read_table, run_or_load
 
 # %% ../nbs/core/16_engines.ipynb #outcome
@@ -69,8 +69,7 @@ class Here:
 
     def map(self, task: Task, configs: Sequence[Config]) -> list[Outcome]:
         "Call `task` on every configuration, in order."
-        bar = tqdm(configs, desc=self.progress, disable=self.progress is None, mininterval=1, leave=False)
-        return [_attempt(task, config) for config in bar]
+        return [_attempt(task, config) for config in bar(configs, self.progress)]
 
 # %% ../nbs/core/16_engines.ipynb #work
 def _work(pipe: Connection, slot: int, n_workers: int, n_gpus: int) -> None:
@@ -126,16 +125,16 @@ class Processes:
         n = min(self.n_workers or n_gpus or max(1, (os.cpu_count() or 1) // 2), max(1, len(configs)))
         queue, outcomes = list(enumerate(configs))[::-1], [None] * len(configs)
         workers = [_Worker(slot, n, n_gpus) for slot in range(n)]
-        bar = tqdm(total=len(configs), desc=self.progress, disable=self.progress is None, mininterval=1, leave=False)
+        shown = bar(what=self.progress, total=len(configs))
         try:
             while queue or any(w.job for w in workers):
                 _hand_out(task, queue, workers, n, n_gpus)
                 for pipe in wait([w.pipe for w in workers if w.job]):
                     worker = next(w for w in workers if w.pipe is pipe)
                     index, outcomes[index] = worker.take()
-                    bar.update()
+                    shown.update()
         finally:
-            bar.close()
+            shown.close()
             for worker in workers:
                 worker.pipe.close()
                 worker.process.join(5)

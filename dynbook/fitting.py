@@ -11,10 +11,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import pandas as pd
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from .data import Split
 from .optimisers import Plateau, Schedule
+from .progress import bar
 from .training import Ensemble, Learner, Step, train
 
 # %% ../nbs/core/13_fitting.ipynb #rows
@@ -93,8 +94,8 @@ def fit(
         state.rows += _rows(learner, 0, torch.full((learner.n,), float("nan")), val and learner.evaluate(val))
     scale = (lambda: plateau.scale) if plateau is not None else (lambda: 1.0)
     steps = train(learner, data, epochs=epochs, batch_size=batch_size, seeds=seeds, schedule=schedule, scale=scale, **kwargs)
-    bar = tqdm(total=epochs, initial=len(state.rows) // learner.n - 1, desc=progress, disable=progress is None, mininterval=1, leave=False)
-    _drive(state, _announce(steps, learner, before_epoch, epochs, state), val, after_step, store, save_every, bar)
+    shown = bar(what=progress, total=epochs, initial=len(state.rows) // learner.n - 1)
+    _drive(state, _announce(steps, learner, before_epoch, epochs, state), val, after_step, store, save_every, shown)
     return pd.DataFrame(state.rows)
 
 # %% ../nbs/core/13_fitting.ipynb #announce
@@ -110,7 +111,7 @@ def _announce(steps: Iterator[Step], learner: Learner | Ensemble, before_epoch: 
 
 
 def _drive(
-    state: _Progress, steps: Iterator[Step], val: Split | None, after_step: Callable | None, store: object | None, save_every: int, bar: tqdm
+    state: _Progress, steps: Iterator[Step], val: Split | None, after_step: Callable | None, store: object | None, save_every: int, shown: tqdm
 ) -> None:
     learner = state.learner
     for step in steps:
@@ -119,10 +120,10 @@ def _drive(
             after_step(step)
         if step.ends_epoch:
             state.close(step.epoch + 1, val and learner.evaluate(val))
-            bar.update()
+            shown.update()
         due = learner.steps % save_every == 0 if save_every else step.ends_epoch
         if store is not None and due:
             state.save(store)
         if bool((learner.diverged_at >= 0).all()):
             break
-    bar.close()
+    shown.close()
