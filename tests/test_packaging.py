@@ -7,6 +7,7 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import no_network
 import pytest
 from project import ROOT, copy_checkout, figure_notebooks, online, run, tail
 
@@ -33,8 +34,9 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     pip = [venv / "bin" / "python", "-m", "pip", "install", "-q", "-c", ROOT / "constraints.txt", wheel]
     done = run(pip, timeout=INSTALL_SECONDS, cwd=venv, env=online())
     assert done.returncode == 0, tail(done.stdout)
-    env = dict(os.environ, PATH=f"{venv / 'bin'}{os.pathsep}{os.environ['PATH']}", DYNBOOK_RUNS=str(venv / "runs"))
-    yield venv / "bin", env
+    block = str(Path(no_network.__file__).parent)
+    path = f"{venv / 'bin'}{os.pathsep}{os.environ['PATH']}"
+    yield venv / "bin", dict(os.environ, PATH=path, PYTHONPATH=block, DYNBOOK_RUNS=str(venv / "runs"))
 
 
 def test_wheel_is_complete(wheel: Path) -> None:

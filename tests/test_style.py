@@ -121,7 +121,7 @@ def test_the_pickle_rule_allows_safe_loads() -> None:
 
 
 def test_ruff_is_content() -> None:
-    done = run([sys.executable, "-m", "ruff", "check", "--no-cache", ROOT], timeout=60)
+    done = run([sys.executable, "-m", "ruff", "check", "--no-cache", "--output-format=concise", ROOT], timeout=60)
     assert done.returncode == 0, done.stdout
 
 
