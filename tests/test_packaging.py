@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import sys
 import zipfile
 from collections.abc import Iterator
@@ -37,6 +38,7 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     block = str(Path(no_network.__file__).parent)
     path = f"{venv / 'bin'}{os.pathsep}{os.environ['PATH']}"
     yield venv / "bin", dict(os.environ, PATH=path, PYTHONPATH=block, DYNBOOK_RUNS=str(venv / "runs"))
+    shutil.rmtree(venv)  # more than a gigabyte
 
 
 def test_wheel_is_complete(wheel: Path) -> None:
