@@ -74,8 +74,8 @@ def test_module_names_an_existing_notebook(path: Path) -> None:
 
 
 def test_basenames_are_unique() -> None:
-    "Tabs and reports show the basename, addresses leave out its leading number; `index` belongs to its folder."
-    counts = Counter(re.sub(r"^\d+[a-z0-9]*_", "", path.stem) for path in notebooks() if path.stem != "index")
+    "Tabs and reports show only these; `index` belongs to its folder."
+    counts = Counter(path.stem for path in notebooks() if path.stem != "index")
     assert [stem for stem, count in counts.items() if count > 1] == []
 
 
