@@ -27,9 +27,10 @@ def written(out_dir: Path, suffix: str) -> list[Path]:
 
 
 def values(tree: object, key: str) -> list:
-    "All values that stand under `key` anywhere in parsed JSON."
+    "All values that stand under `key` anywhere in parsed JSON, alone or in a list."
     if isinstance(tree, dict):
         here = [tree[key]] if key in tree else []
+        here = here[0] if here and isinstance(here[0], list) else here
         return here + [found for child in tree.values() for found in values(child, key)]
     return [found for child in tree for found in values(child, key)] if isinstance(tree, list) else []
 
