@@ -83,7 +83,7 @@ def fit(
     store: object | None = None,  # `runs.Checkpoints`: resume from it, save to it
     save_every: int = 0,  # steps between checkpoints; 0: at the end of every epoch
     progress: str | None = None,  # description of a progress bar; None: no bar
-    **kwargs,  # further arguments of `train`
+    **kwargs: object,  # further arguments of `train`
 ) -> pd.DataFrame:  # member, epoch (0 = before training), train_loss, val_loss, val_accuracy, diverged_at
     "Train to the end and return one row per member and epoch."
     state = _Progress(learner, plateau)

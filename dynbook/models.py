@@ -324,7 +324,7 @@ def create_model(
     input_size: int = 8,  # input height and width
     seed: int | None = None,  # seed of the random initialisation; None: the global generator goes on
     weights: str | None = None,  # torchvision's pretrained weights, such as "DEFAULT"; downloaded by torchvision
-    **kw,  # overrides the row's arguments
+    **kw: object,  # overrides the row's arguments
 ) -> nn.Module:
     "Build a network by name; raises `ValueError` for an unknown name and `TypeError` for an unknown argument."
     if name not in MODELS and name not in _torchvision_names():

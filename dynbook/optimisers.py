@@ -7,12 +7,12 @@ __all__ = ['OPTIMISERS', 'SCHEDULES', 'Optimiser', 'Lamb', 'make_optimizer', 'St
 
 # %% ../nbs/core/11_optimisers.ipynb #8bd3f84d
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 
 import torch
 from fastcore.basics import patch
-from torch import Tensor, nn
+from torch import Tensor
 
 # %% ../nbs/core/11_optimisers.ipynb #optimiser
 OPTIMISERS = ("sgd", "adam", "adamw", "radam", "lamb")
@@ -50,7 +50,7 @@ class Lamb(torch.optim.Optimizer):
 
     def __init__(
         self,
-        params,  # parameters or groups
+        params: Iterable,  # parameters or groups
         lr: float = 1e-3,  # η
         betas: tuple[float, float] = (0.9, 0.999),  # decay of first and second moments
         eps: float = 1e-8,  # added to the root of the second moment
@@ -84,7 +84,7 @@ def _adam_direction(g: Tensor, state: Mapping[str, Tensor], betas: tuple[float, 
 
 
 def make_optimizer(
-    params,  # parameters or groups
+    params: Iterable,  # parameters or groups
     config: Optimiser,  # scalars only
 ) -> torch.optim.Optimizer:
     "A stock torch optimizer (or `Lamb`) for one network."

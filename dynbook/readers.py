@@ -216,6 +216,7 @@ class LazyImages:
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
+        "(n, C, size, size), as of the decoded tensor."
         return (len(self), self.channels, self.size, self.size)
 
     def subset(self, index: Tensor) -> "LazyImages":

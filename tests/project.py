@@ -16,7 +16,7 @@ PACKAGE = ROOT / "dynbook"
 CHAPTERS = ("mechanics", "chaos", "saturation", "teleport", "collapse")
 THIRD_FLOOR = ("cli", "figures", "widgets", "observe")
 HEAVY = ("benchmarks", "widgets-heavy")
-FIGURE = re.compile(r"fig\d+|.+_(fig|table)\d+\w*")
+FIGURE = re.compile(r"fig\d+|.+_(fig|table)(\d+\w*|[A-Z])")
 
 
 def notebooks() -> list[Path]:

@@ -11,7 +11,7 @@ from nbconvert import MarkdownExporter
 
 ROOT = Path(__file__).resolve().parent.parent
 NBS = ROOT / "nbs"
-FIGURE = re.compile(r"fig\d+|.+_(fig|table)\d+\w*")
+FIGURE = re.compile(r"fig\d+|.+_(fig|table)(\d+\w*|[A-Z])")
 DIRECTIVE = re.compile(r"^#\|[ \t]*([\w-]+)[ \t]*:?[ \t]*(.*)$", flags=re.MULTILINE)
 LINK = re.compile(r"""(?P<before>\]\(|\b(?:src|href)=["'])(?P<target>[^)\s"']+)""")
 TEMPLATE = """

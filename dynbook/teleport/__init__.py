@@ -8,7 +8,7 @@ __all__ = []
 
 # %% ../../nbs/teleport/index.ipynb #fcb0c13f
 from ..symmetry import ScaleSymmetry, scale_symmetry
-from .boost import Boost, best_lr, differences, plot_boost, run_boost
+from .boost import Boost, best_lr, boost_criteria, differences, plot_boost, run_boost
 from .cob import SAMPLINGS, check_cob, cob_factors, project_cob, sample_cob
 from .teleport import Teleported, teleport, teleport_, teleport_statistics, undo_
 from .training import mean_multiplier, pseudo_teleport, sgd_multiplier, teleport_learner_
