@@ -121,7 +121,7 @@ class ClassMoments:
 def _class_sums(x: Tensor, y: Tensor, n_classes: int, scatter: str) -> tuple[Tensor, Tensor, Tensor]:
     "Counts, means and centred scatter of one batch."
     n = torch.bincount(y, minlength=n_classes)
-    mean = torch.zeros(n_classes, x.shape[1], dtype=x.dtype, device=x.device).index_add_(0, y, x) / n.clamp(min=1)[:, None]
+    mean = torch.zeros(n_classes, x.shape[1], dtype=x.dtype, device=x.device).index_add_(0, y, x) / n.clamp(min=1)[:, None].to(x)
     centred = x - mean[y]
     if scatter == "trace":
         s = torch.zeros(n_classes, dtype=x.dtype, device=x.device).index_add_(0, y, centred.square().sum(1))
@@ -140,9 +140,9 @@ def _merge(self: ClassMoments, n: Tensor, mean: Tensor, s: Tensor) -> ClassMomen
     n, mean, s = n.to(self.n.device), mean.to(self.mean), s.to(self.s)
     total, delta = self.n + n, mean - self.mean
     delta = torch.where(((self.n > 0) & (n > 0))[:, None], delta, torch.where((n > 0)[:, None], mean, torch.zeros_like(mean)))
-    weight = (self.n * n / total.clamp(min=1)).to(mean)
-    self.s = self.s + s + _class_outer(delta, weight, self.scatter)
-    self.mean = self.mean + delta * (n / total.clamp(min=1))[:, None].to(mean)
+    share = n.to(mean) / total.clamp(min=1).to(mean)  # integers divided by integers would be float32
+    self.s = self.s + s + _class_outer(delta, self.n.to(mean) * share, self.scatter)
+    self.mean = self.mean + delta * share[:, None]
     self.n = total
     return self
 
@@ -173,11 +173,11 @@ def within(
 ) -> Tensor:  # (d, d); for scatter "trace" its trace, ()
     "Within-class covariance Σ_W."
     if weights == "sample":
-        return self.s.sum(0) / self.n.sum() if self.scatter != "pooled" else self.s / self.n.sum()
+        return self.s.sum(0) / self.n.sum().to(self.s) if self.scatter != "pooled" else self.s / self.n.sum().to(self.s)
     if weights != "class" or self.scatter == "pooled":
         raise ValueError(f"weights: got {weights!r} with scatter {self.scatter!r}; accepted: sample, or class with scatter trace or full")
     seen = self.n > 0
-    return (self.s[seen] / self.n[seen].view(-1, *[1] * (self.s.ndim - 1))).mean(0)
+    return (self.s[seen] / self.n[seen].to(self.s).view(-1, *[1] * (self.s.ndim - 1))).mean(0)
 
 # %% ../nbs/core/21_moments.ipynb #centred_means
 @patch
