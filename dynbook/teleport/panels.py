@@ -22,8 +22,8 @@ from ..config import option
 from ..data import Data, load_dataset
 from ..engines import Engine, Here
 from ..models import INITIALISERS
-from ..plots import PAGE, new_figure
-from .boost import Boost, build_network, draw_cob, plot_differences, plot_panel, run_boost
+from ..plots import PAGE, new_figure, plot_boxes, style
+from .boost import LABELS, Boost, build_network, draw_cob, plot_differences, run_boost, thirds
 from .teleport import Teleported
 from .training import pseudo_teleport
 
@@ -108,33 +108,42 @@ def run_panels(
     table = pd.concat(parts, ignore_index=True)
     return table[["panel", *table.columns.drop("panel")]]
 
-# %% ../../nbs/teleport/10_panels.ipynb #share_legend
+# %% ../../nbs/teleport/10_panels.ipynb #boxes
+def _boxes(table: pd.DataFrame, ax: Axes, arms: tuple[str, ...], epochs: tuple[int, ...], title: str) -> None:
+    "The paper's box plots; arms in the order of the experiment."
+    shown = table[table.epoch.isin(epochs) & table.arm.isin(arms)]
+    shown = shown.assign(place=shown.arm.map(arms.index)).sort_values(["momentum", "place"])
+    shown = shown.assign(training=[f"{LABELS[a]}, μ = {m:g}" for a, m in zip(shown.arm, shown.momentum)])
+    plot_boxes(shown, "epoch", "val_accuracy", "training", ax=ax)
+    ax.set(xlabel="epoch", ylabel="validation accuracy", title=title, ylim=(0, 1.02))
+
+
 def _share_legend(fig: Figure, axes: list[Axes], loc: str) -> None:
     "One legend in place of equal ones."
     handles, labels = axes[0].get_legend_handles_labels()
     for ax in axes:
-        if ax.get_legend() is not None:
-            ax.get_legend().remove()
+        ax.get_legend().remove()
+        ax.label_outer()
     fig.legend(handles, labels, loc=loc, ncol=min(4, len(labels)))
 
 
 def plot_panels(
     table: pd.DataFrame,  # from `run_panels`
-    arms: tuple[str, ...] | None = None,  # which arms the boxes show; None: all of the table
+    arms: tuple[str, ...] | None = None,  # which arms the boxes show, in order; None: all of the table
     epochs: tuple[int, ...] | None = None,  # epochs of the box plots; None: thirds
 ) -> tuple[Figure, list[Axes]]:
-    "Figures 8, 9 and 10: box plots above, paired differences below, a column per panel."
+    "Figures 8, 9 and 10: box plots above, paired differences below, a column per panel (side by side if there is one)."
     titles, arms = list(table.panel.unique()), arms or tuple(table.arm.unique())
-    fig, axes = new_figure(2, len(titles), width=max(PAGE, 2.4 * len(titles)), height=5.2, sharey="row")
-    for title, top, bottom in zip(titles, axes, axes[len(titles) :]):
-        part = table[table.panel == title]
-        plot_panel(part, top, arms, epochs, title)
-        plot_differences(part, bottom)
-        if title != titles[0]:
-            top.set_ylabel("")
-            bottom.set_ylabel("")
-    _share_legend(fig, axes[: len(titles)], "outside upper center")
-    _share_legend(fig, axes[len(titles) :], "outside lower center")
+    n, shape = len(titles), (1, 2) if table.panel.nunique() == 1 else (2, table.panel.nunique())
+    fig, axes = new_figure(*shape, width=max(PAGE, 2.4 * n), height=2.9 if n == 1 else 5.2, sharey="row" if n > 1 else False)
+    with style():
+        for title, top, bottom in zip(titles, axes, axes[n:]):
+            part = table[table.panel == title]
+            _boxes(part, top, arms, epochs or thirds(int(table.epoch.max())), title)
+            plot_differences(part, bottom)
+            bottom.margins(x=0.2)
+        _share_legend(fig, axes[:n], "outside upper center")
+        _share_legend(fig, axes[n:], "outside lower center")
     return fig, axes
 
 # %% ../../nbs/teleport/10_panels.ipynb #outcome
