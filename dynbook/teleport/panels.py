@@ -123,7 +123,8 @@ def _share_legend(fig: Figure, axes: list[Axes], loc: str) -> None:
     handles, labels = axes[0].get_legend_handles_labels()
     for ax in axes:
         ax.get_legend().remove()
-        ax.label_outer()
+    for ax in axes[1:]:
+        ax.set_ylabel("")
     fig.legend(handles, labels, loc=loc, ncol=min(4, len(labels)))
 
 
