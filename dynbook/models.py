@@ -287,6 +287,9 @@ MODELS |= {
     "mechanics_fc_bn": ("mlp", dict(widths=(100,) * 5, norm=True)),
     "mechanics_conv": ("convnet", dict(width=32, depth=2)),
     "logistic": ("mlp", dict(widths=())),
+    "tiny_vgg": ("vgg", dict(stages=((8, 8), (16, 16)), head="gap")),
+    "tiny_resnet": ("resnet", dict(blocks=(1, 1), width=8, stem="cifar")),
+    "tiny_densenet": ("densenet", dict(blocks=(2, 2), growth=8, stem="cifar")),
 }
 
 # %% ../nbs/core/04_models.ipynb #47217932

@@ -17,9 +17,11 @@ LINK = re.compile(r"""(?P<before>\]\(|\b(?:src|href)=["'])(?P<target>[^)\s"']+)"
 TEMPLATE = """
 {%- extends 'markdown/index.md.j2' -%}
 {%- block input %}
+{%- if not cell.metadata.get("hide_input") %}
 {{ cell.source | fence }}python
 {{ cell.source }}
 {{ cell.source | fence }}
+{% endif -%}
 {% endblock input -%}
 {%- block stream %}
 {{ output.text | fence }}{{ resources.output_language }}
@@ -80,7 +82,7 @@ def apply_directives(notebook: nbformat.NotebookNode) -> None:
         if found.get("output") == "false":
             cell.outputs = []
         if found.get("echo") == "false":
-            cell.transient = {"remove_source": True}
+            cell.metadata["hide_input"] = True
         if cell.source or cell.get("outputs"):
             kept.append(cell)
     notebook.cells = kept
