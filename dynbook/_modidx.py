@@ -458,6 +458,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                   'dynbook/teleport/panels.py'),
                                          'dynbook.teleport.panels.Initialisers': ( 'teleport/panels.html#initialisers',
                                                                                    'dynbook/teleport/panels.py'),
+                                         'dynbook.teleport.panels.Networks': ( 'teleport/panels.html#networks',
+                                                                               'dynbook/teleport/panels.py'),
                                          'dynbook.teleport.panels.Panels': ('teleport/panels.html#panels', 'dynbook/teleport/panels.py'),
                                          'dynbook.teleport.panels.Pseudo': ('teleport/panels.html#pseudo', 'dynbook/teleport/panels.py'),
                                          'dynbook.teleport.panels._boxes': ('teleport/panels.html#_boxes', 'dynbook/teleport/panels.py'),
