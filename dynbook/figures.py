@@ -88,7 +88,8 @@ def parameters(self: FigureNotebook) -> list[tuple[str, str, object, str]]:  # (
     for node in ast.parse(source).body:
         if isinstance(node, ast.AnnAssign) and node.value is not None:
             comment = lines[node.end_lineno - 1].partition("  # ")[2]
-            out.append((node.target.id, ast.unparse(node.annotation), ast.literal_eval(node.value), comment))
+            kind = ast.unparse(node.annotation).strip("'")
+            out.append((node.target.id, kind, ast.literal_eval(node.value), comment))
     return out
 
 
