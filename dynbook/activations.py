@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['WEIGHTED', 'Selection', 'Sink', 'select_layers', 'capture', 'collect', 'forward_order']
 
-# %% ../nbs/core/20_activations.ipynb #3eec86a2
-from collections.abc import Callable, Iterator, Mapping, Sequence
+# %% ../nbs/core/20_activations.ipynb #bf462eef
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from fnmatch import fnmatch
 

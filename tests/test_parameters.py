@@ -45,7 +45,9 @@ def test_parameters_and_defaults_are_the_configuration_s(path: Path) -> None:
 def test_a_paper_file_fits_its_notebook(path: Path) -> None:
     notebook = path.parent.parent / f"{path.stem}.ipynb"
     if not notebook.exists():
-        assert "matrix" in path.read_text(encoding="utf-8").splitlines()[0].lower(), "neither a figure's nor a matrix file"
+        assert "matrix" in path.read_text(encoding="utf-8").splitlines()[0].lower(), (
+            "neither a figure's nor a matrix file"
+        )
         return
     values = yaml.safe_load(path.read_text(encoding="utf-8"))
     known = {n for n, *_ in FigureNotebook(notebook).parameters()}
@@ -56,10 +58,35 @@ def test_a_paper_file_fits_its_notebook(path: Path) -> None:
 @pytest.mark.figures
 def test_the_paper_s_scale_runs(tmp_path: Path) -> None:
     "The paper's four networks, in worker processes, cut to one batch."
-    short = dict(dataset="digits", val="holdout", size=32, n_train=64, epochs=1, max_batches=1, n_seeds=1, lr=0.01, momentum=0.9, batch_size=8, device="cpu")
+    short = dict(
+        dataset="digits",
+        val="holdout",
+        size=32,
+        n_train=64,
+        epochs=1,
+        max_batches=1,
+        n_seeds=1,
+        lr=0.01,
+        momentum=0.9,
+        batch_size=8,
+        device="cpu",
+    )
     words = [str(word) for key, value in short.items() for word in ("-p", key, value)]
     folder = NBS / "teleport"
-    command = [sys.executable, "-m", "papermill", "--no-progress-bar", "-k", "python3", folder / "teleport_fig06.ipynb", tmp_path / "out.ipynb"]
-    done = run([*command, "-f", folder / "paper" / "teleport_fig06.yaml", *words, "-p", "out_dir", tmp_path], timeout=600, cwd=ROOT)
+    command = [
+        sys.executable,
+        "-m",
+        "papermill",
+        "--no-progress-bar",
+        "-k",
+        "python3",
+        folder / "teleport_fig06.ipynb",
+        tmp_path / "out.ipynb",
+    ]
+    done = run(
+        [*command, "-f", folder / "paper" / "teleport_fig06.yaml", *words, "-p", "out_dir", tmp_path],
+        timeout=600,
+        cwd=ROOT,
+    )
     assert done.returncode == 0, tail(done.stdout)
     assert "unknown parameter" not in done.stdout and (tmp_path / "teleport_fig06.png").exists()
