@@ -181,15 +181,17 @@ class Ensemble:
         self.loss_fn, self.optimiser = make_loss(loss), StackedOptimiser(self.params, optimiser)
         self.device = next(iter(self.params.values())).device
         self.steps, self.diverged_at = 0, torch.full((self.n,), -1)
-        self._programs: dict[tuple, Callable] = {}
+        self._programs: dict[tuple, tuple[Callable, bool]] = {}
 
     _after = Learner._after
 
     def step(self, x: Tensor, y: Tensor, factor: float | Tensor = 1.0) -> Tensor:
         "One update of every member on its own batch (E, B, …), or of all on a shared one (B, …); returns the losses (E,)."
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(step_seed(self.seed, self.steps))
-            grads, losses, buffers = self._program(x, y)(self.params, self.buffers, x, y)
+        program, random = self._program(x, y)
+        with torch.random.fork_rng(devices=[], enabled=random):
+            if random:
+                torch.manual_seed(step_seed(self.seed, self.steps))
+            grads, losses, buffers = program(self.params, self.buffers, x, y)
         for name, value in buffers.items():
             self.buffers[name].copy_(value)
         self.optimiser.step(grads, factor if isinstance(factor, float) else factor.to(self.device))
@@ -215,16 +217,17 @@ def _gradients(self: Ensemble, shared: bool) -> Callable:
 
 
 @patch
-def _program(self: Ensemble, x: Tensor, y: Tensor) -> Callable:
-    "The gradient program for this shape of batch, recorded at its first use."
+def _program(self: Ensemble, x: Tensor, y: Tensor) -> tuple[Callable, bool]:
+    "The gradient program for this shape of batch, recorded at its first use, and whether it draws random numbers."
     shared = len(y) != self.n or y.ndim == 1
     key = (tuple(x.shape), x.dtype, shared, self.template.training)
     if key not in self._programs:
-        run = self._gradients(shared)
+        run, random = self._gradients(shared), True
         if self.record:
             with torch.random.fork_rng(devices=[]):
                 run = make_fx(run)(self.params, self.buffers, x, y)
-        self._programs[key] = torch.no_grad()(run) if self.record else run
+            random = any(torch.Tag.nondeterministic_seeded in getattr(n.target, "tags", ()) for n in run.graph.nodes)
+        self._programs[key] = (torch.no_grad()(run) if self.record else run, random)
     return self._programs[key]
 
 # %% ../nbs/core/12_training.ipynb #evaluate-2
