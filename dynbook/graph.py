@@ -122,8 +122,10 @@ class _Recorder(fx.Interpreter):
     "Runs the graph once and notes the shape of everything."
 
     def run_node(self, n: fx.Node):
+        self.at = f"{n.name} ({n.target})"
         out = super().run_node(n)
         n.meta["shape"] = fx.node.map_aggregate(out, lambda v: v.shape if isinstance(v, Tensor) else v)
+        n.meta["floating"] = isinstance(out, Tensor) and out.is_floating_point()
         return out
 
 
@@ -151,8 +153,16 @@ def trace(
             ) from error
     traced = fx.GraphModule(model, graph)
     with mode_of(traced, False), torch.no_grad(), torch.random.fork_rng(devices=[]):
-        _Recorder(traced).run(*_one(x))
+        _record(traced, _one(x))
     return traced
+
+
+def _record(traced: fx.GraphModule, x: tuple[Tensor, ...]) -> None:
+    recorder = _Recorder(traced)
+    try:
+        recorder.run(*x)
+    except Exception as error:
+        raise TraceError(f"cannot run {recorder.at} on one example of shape {[tuple(v.shape) for v in x]}: {str(error).splitlines()[0]}") from error
 
 # %% ../nbs/core/05_graph.ipynb #argument
 def argument(

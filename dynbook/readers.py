@@ -228,7 +228,7 @@ class LazyImages:
         wanted = [self.names[i] for i in index.tolist()]
         blobs = dict(self.source.stream(sorted(set(wanted))))
         with ThreadPoolExecutor(self.workers) as pool:
-            arrays = pool.map(lambda name: decode(blobs[name], name, self.size, self.channels), wanted)
+            arrays = pool.map(lambda name: decode(blobs[name], f"{self.source.path}: {name}", self.size, self.channels), wanted)
             return torch.from_numpy(np.stack(list(arrays)))
 
 # %% ../nbs/core/01_readers.ipynb #list_image_folder
@@ -273,7 +273,7 @@ def list_tiny_imagenet(
 # %% ../nbs/core/01_readers.ipynb #common_size
 def _common_size(source: Source, names: Sequence[str], channels: int) -> int:
     "The size of the first pictures, if it is one and the same square."
-    shapes = {decode(data, name, None, channels).shape[1:] for name, data in source.stream(names[:8])}
+    shapes = {decode(data, f"{source.path}: {name}", None, channels).shape[1:] for name, data in source.stream(names[:8])}
     if len(shapes) != 1 or len(set(next(iter(shapes)))) != 1:
         raise DataError(f"{source.path}: pictures have different or non-square sizes, such as {sorted(shapes)[:2]}; give size=")
     return next(iter(shapes))[0]
@@ -312,7 +312,7 @@ def _decode_all(
 
     def put(item: tuple[str, bytes]) -> None:
         name, data = item
-        out[place[name]] = torch.from_numpy(decode(data, name, lazy.size, lazy.channels).copy())
+        out[place[name]] = torch.from_numpy(decode(data, f"{lazy.source.path}: {name}", lazy.size, lazy.channels).copy())
 
     with ThreadPoolExecutor(lazy.workers) as pool:
         done = sum(1 for _ in pool.map(put, lazy.source.stream(lazy.names)))

@@ -40,8 +40,10 @@ class Propagator(fx.Interpreter):
         self.book, self.mode, self.canonical = book, mode, canonical
         self.modules = dict(traced.named_modules())
         self.wraps: list[Wrap] = []
+        self.at = ""  # the node it is at, for error messages
 
     def run_node(self, n: fx.Node):
+        self.at = f"{n.name} ({n.target})"
         kind = operation(n, self.modules)
         args, kwargs = self.fetch_args_kwargs_from_env(n)
         names = [v for v in tree_leaves((args, kwargs)) if isinstance(v, Tensor)]
@@ -71,7 +73,7 @@ class Propagator(fx.Interpreter):
 def _zeros(shape: object) -> object:
     "Names 0 for a recorded shape, or for a tuple of them."
     if isinstance(shape, torch.Size):
-        return torch.zeros(1, dtype=torch.long).expand(shape)
+        return torch.zeros([1] * len(shape), dtype=torch.long).expand(shape)
     return type(shape)(_zeros(v) for v in shape) if type(shape) in (tuple, list) else shape
 
 
@@ -238,9 +240,11 @@ def _group_out(p: Propagator, n: fx.Node, ids: Tensor, weight: str | None, bias:
 # %% ../nbs/core/07_rules.ipynb #attention
 def _attention(p: Propagator, n: fx.Node, names: list[Tensor], args: tuple, kwargs: dict) -> object:
     module, t = p.modules[n.target], n.target
+    given = [argument(n, i, key) for i, key in enumerate(("query", "key", "value"))]
     plain = module.in_proj_weight is not None and module.bias_k is None and not module.add_zero_attn and len(names) == 3
-    if not plain:
+    if not plain or not all(isinstance(v, fx.Node) for v in given):
         return _unknown(p, n, names, args, kwargs)
+    names = [p.env[v] for v in given]
     e = module.embed_dim
     q, k, v = (_per_channel(p.book, ids, -1) for ids in names)
     a, c, outer = p.book.fresh(e, f"{t}.qk"), p.book.fresh(e, f"{t}.v"), p.book.fresh(e, f"{t}.out_proj", block=True)
@@ -304,7 +308,7 @@ def _pad(p: Propagator, n: fx.Node, names: list[Tensor], args: tuple, kwargs: di
     value = 0 if module_pads is not None else argument(n, 3, "value", 0)
     mode = "constant" if module_pads is not None else argument(n, 2, "mode", "constant")
     pads = list(module_pads if module_pads is not None else argument(n, 1, "pad"))
-    if mode != "constant" or value not in (0, None) or names[0].ndim < 3:
+    if mode != "constant" or value not in (0, None) or names[0].ndim < 3 or min(pads) < 0:
         return _unknown(p, n, names, args, kwargs)
     channels = _per_channel(p.book, names[0])
     before, after = pads[2 * (names[0].ndim - 2) :][:2] if len(pads) > 2 * (names[0].ndim - 2) else (0, 0)
@@ -318,13 +322,15 @@ def _add(p: Propagator, n: fx.Node, names: list[Tensor], args: tuple, kwargs: di
         return torch.broadcast_tensors(*names)[0]
     if not names:
         return n.target(*args, **kwargs)
-    number = next((a for a in args if not isinstance(a, Tensor)), 0)
+    number = next((a for a in (*args, *kwargs.values()) if not isinstance(a, Tensor)), 0)
     if number != 0:
         p.book.pin(names[0], n.name, "adding a constant fixes the scale", order=False)
     return names[0]
 
 
 def _mul(p: Propagator, n: fx.Node, names: list[Tensor], args: tuple, kwargs: dict) -> object:
+    if kwargs.get("rounding_mode") is not None:
+        return _unknown(p, n, names, args, kwargs)
     if len(names) == 2:
         small, large = sorted(names, key=lambda ids: ids.numel()) if operation(n, p.modules) == "mul" else (names[1], names[0])
         p.book.pin(small, n.name, "a product holds its smaller factor at 1")
@@ -332,10 +338,13 @@ def _mul(p: Propagator, n: fx.Node, names: list[Tensor], args: tuple, kwargs: di
         return torch.broadcast_tensors(large, small)[0]
     if not names:
         return n.target(*args, **kwargs)
-    return _unknown(p, n, names, args, kwargs) if not isinstance(args[0], Tensor) and operation(n, p.modules) == "div" else names[0]
+    first = argument(n, 0, "input")
+    return _unknown(p, n, names, args, kwargs) if not isinstance(first, fx.Node) and operation(n, p.modules) == "div" else names[0]
 
 
 def _identity(p: Propagator, n: fx.Node, names: list[Tensor], args: tuple, kwargs: dict) -> object:
+    if names and not n.meta["floating"]:
+        return _unknown(p, n, names, args, kwargs)  # rounding to integers commutes with nothing
     return names[0] if names else n.target(*args, **kwargs)
 
 

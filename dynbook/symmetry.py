@@ -16,7 +16,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from torch import Tensor, fx, nn
 
-from .graph import trace
+from .graph import TraceError, trace
 from .rules import Propagator
 from .scales import ANY, DOMAINS, ONE, Action, Book, Wrap, squash
 
@@ -125,7 +125,7 @@ def signature_of(
 
 
 def _fingerprint(traced: fx.GraphModule) -> list[tuple]:
-    return [(n.op, str(n.target)) for n in traced.graph.nodes]
+    return [(n.op, str(n.target), str(n.args), str(n.kwargs)) for n in traced.graph.nodes]
 
 
 def scale_symmetry(
@@ -146,11 +146,19 @@ def scale_symmetry(
     example = [part[:1] for part in ((x,) if isinstance(x, Tensor) else x)]
     for key, traced in graphs.items():
         propagator = Propagator(traced, book, mode, canonical)
-        propagator.run(*example)
+        _follow(propagator, example)
         wraps[key] = propagator.wraps
     return _assemble(book, mode, wraps, signature_of(model))
 
-# %% ../nbs/core/08_symmetry.ipynb #canonical_names
+# %% ../nbs/core/08_symmetry.ipynb #follow
+def _follow(propagator: Propagator, example: list[Tensor]) -> None:
+    "Run the names through the graph; a rule that fails says at which node."
+    try:
+        propagator.run(*example)
+    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        raise TraceError(f"cannot follow the scales through {propagator.at}: {str(error).splitlines()[0]}") from error
+
+
 def _canonical_names(model: nn.Module) -> dict[str, str]:
     "Every name of every parameter -> the one that `named_parameters` gives."
     first = {id(p): name for name, p in model.named_parameters()}

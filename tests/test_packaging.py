@@ -80,5 +80,5 @@ def test_figure_from_the_shell(installed: tuple[Path, dict[str, str]], tmp_path:
     command = [installed[0] / "dynbook", "figure", "6", "-p", "lr", "0.1", "-p", "n_seeds", "2"]
     done = run(command, timeout=300, cwd=tmp_path, env=installed[1])
     assert done.returncode == 0, tail(done.stdout)
-    left = [path for path in tmp_path.rglob("*") if path.is_file()]
+    left = [path for path in Path(installed[1]["DYNBOOK_RUNS"], "figures").rglob("*") if path.is_file()]
     assert {".png", ".csv"} <= {path.suffix for path in left}, [str(path) for path in left]

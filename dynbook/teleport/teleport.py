@@ -116,10 +116,18 @@ class _Rescaled(fx.Interpreter):
             return super().run_node(n)
         pre, post = self.scales[n.name]
         args, kwargs = self.fetch_args_kwargs_from_env(n)
+        given = args[0] if args else kwargs["input"]
         if pre is not None:
             args, kwargs = ((args[0] / pre, *args[1:]), kwargs) if args else (args, {**kwargs, "input": kwargs["input"] / pre})
         out = getattr(self, n.op)(n.target, args, kwargs)
-        return out if post is None else out * post
+        out = out if post is None else out * post
+        return given.copy_(out) if self._in_place(n) else out  # whoever reads the input again must see the change
+
+    def _in_place(self, n: fx.Node) -> bool:
+        if n.op == "call_module":
+            return bool(getattr(self.fetch_attr(n.target), "inplace", False))
+        name = n.target if isinstance(n.target, str) else getattr(n.target, "__name__", "")
+        return name.endswith("_") or bool(n.kwargs.get("inplace", False))
 
 # %% ../../nbs/teleport/01_teleport.ipynb #teleported
 class Teleported(nn.Module):
