@@ -253,14 +253,14 @@ def plot_micro_angles(
             ax.hist(90 - values.deviation, np.linspace(90 - width, 90 + width, 41), histtype="stepfilled", alpha=0.45, color=colour, label=pair)
         ax.set(title=f"{model}\n{inputs}, batch {batch}", xlabel="angle (degrees)", yscale="log")
     axes[0].set_ylabel("count")
-    axes[0].set_ylim(top=2e3)
-    axes[0].legend(fontsize=7, loc="upper left", ncols=2, columnspacing=0.8, handlelength=1)
     spread, slope = sweep_slope(table)
     last = axes[len(panels)]
     last.loglog(spread.index, spread, "o-", color=PALETTE[0])
     last.set(xlabel="range r", ylabel="std of angle (degrees)", title=f"slope {slope:.2f}")
     for ax in axes[len(panels) + 1 :]:
         ax.set_axis_off()
+    spare = axes[len(panels) + 1] if len(axes) > len(panels) + 1 else axes[0]
+    spare.legend(*axes[0].get_legend_handles_labels(), loc="center" if spare is not axes[0] else "upper right")
     return fig, axes
 
 # %% ../../nbs/teleport/05_geometry.ipynb #angles

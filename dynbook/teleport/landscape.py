@@ -191,7 +191,7 @@ def plot_interpolation(
                 ax.plot(line.alpha, line[f"{which}_{quantity}"], dash, color=PALETTE[0 if pair == 0 else 1], lw=1.6 if pair == 0 else 0.6, label=label, zorder=3 if pair == 0 else 2)
         ax.set(xlabel="α", ylabel=quantity)
     axes[0].set_yscale("log")
-    axes[1].legend(loc="lower center")
+    axes[0].legend(loc="lower center", fontsize=6.5)
     return fig, axes
 
 # %% ../../nbs/teleport/07_landscape.ipynb #spectrum
