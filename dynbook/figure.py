@@ -108,7 +108,7 @@ def finish_figure(
 
 def relative(
     paths: Iterable[Path],  # files
-) -> list[str]:  # relative to the working directory where possible
+) -> list[str]:  # relative to the project (the working directory outside of a checkout) where they lie in it
     "Paths that a reader can type."
-    here = Path.cwd()
-    return [str(p.relative_to(here)) if p.is_relative_to(here) else str(p) for p in paths]
+    here = project_root()
+    return [str(p.resolve().relative_to(here)) if p.resolve().is_relative_to(here) else str(p) for p in paths]
