@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
 from ..config import Config, option
-from ..data import Data, Split, load_dataset
+from ..data import Data, load_dataset
 from ..fitting import fit
 from ..optimisers import Optimiser
 from ..plots import PALETTE, new_figure, style
@@ -251,7 +251,7 @@ def plot_spectrum(
     axes[0].set(xlabel="rank", ylabel="positive eigenvalue", ylim=(table[(table.quantity == "eigenvalue")].value.max() * 1e-9, None))
     axes[0].legend(loc="lower left")
     ratios = table[table.quantity == "ratio"]
-    for i, (r, part) in enumerate(ratios.groupby("range")):
+    for i, (_, part) in enumerate(ratios.groupby("range")):
         axes[1].semilogy(np.full(len(part), i) + np.linspace(-0.2, 0.2, len(part)), part.value, ".", color=PALETTE[i + 1])
         axes[1].semilogy([i - 0.3, i + 0.3], [part.value.median()] * 2, color="0.2")
     axes[1].axhline(1, color="0.5", lw=0.8)
