@@ -87,7 +87,8 @@ class Learner:
     ):
         self.model, self.config, self.seed = model, optimiser, seed
         self.loss_fn, self.optimizer = make_loss(loss), make_optimizer(model.parameters(), optimiser)
-        self.device = next(model.parameters()).device
+        first = next(model.parameters())
+        self.device, self.dtype = first.device, first.dtype
         self.autocast = _Autocast(amp, self.device)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=amp == "fp16")
         self.steps, self.diverged_at = 0, torch.full((1,), -1)
@@ -124,7 +125,7 @@ def evaluate(
     "Loss and accuracy in evaluation mode."
     total = torch.zeros(2, 1, dtype=torch.float64)
     with mode_of(self.model, False):
-        for x, y in split.batches(batch_size, shuffle=False):
+        for x, y in split.batches(batch_size, shuffle=False, dtype=self.dtype):
             with self.autocast():
                 out = self.model(x)
             correct = (out.argmax(-1) == y).sum()
@@ -179,7 +180,8 @@ class Ensemble:
         self.params = {k: v.detach().clone() for k, v in params.items()}
         self.buffers = {k: v.detach().clone() for k, v in buffers.items()}
         self.loss_fn, self.optimiser = make_loss(loss), StackedOptimiser(self.params, optimiser)
-        self.device = next(iter(self.params.values())).device
+        first = next(iter(self.params.values()))
+        self.device, self.dtype = first.device, first.dtype
         self.steps, self.diverged_at = 0, torch.full((self.n,), -1)
         self._programs: dict[tuple, tuple[Callable, bool]] = {}
 
@@ -246,7 +248,7 @@ def evaluate(
 
     total = torch.zeros(self.n, 2, dtype=torch.float64)
     with mode_of(self.template, False):
-        for x, y in split.batches(batch_size, shuffle=False):
+        for x, y in split.batches(batch_size, shuffle=False, dtype=self.dtype):
             total += vmap(measure, in_dims=(0, 0, None, None))(self.params, self.buffers, x, y).cpu()
     return total[:, 0] / len(split), total[:, 1] / len(split)
 
@@ -293,10 +295,10 @@ class Step:
     ends_epoch: bool  # whether it was the epoch's last
 
 
-def _member_batches(split: Split, batch_size: int, seeds: Sequence[int], epoch: int, drop_last: bool, start: int, augment: bool) -> Iterator:
+def _member_batches(split: Split, batch_size: int, seeds: Sequence[int], epoch: int, drop_last: bool, start: int, augment: bool, dtype: torch.dtype) -> Iterator:
     "Batches for an ensemble: stacked per member, or one that all members share."
     distinct = sorted(set(seeds))
-    streams = [split.batches(batch_size, s, epoch, True, drop_last, start, augment) for s in distinct]
+    streams = [split.batches(batch_size, s, epoch, True, drop_last, start, augment, dtype) for s in distinct]
     if len(distinct) == 1:
         yield from streams[0]
         return
@@ -325,7 +327,7 @@ def train(
     per_epoch = min(split.n_batches(batch_size, drop_last), max_batches or 10**12)
     for epoch in range(learner.steps // per_epoch, epochs):
         first = learner.steps - epoch * per_epoch
-        for k, (x, y) in enumerate(_member_batches(split, batch_size, seeds, epoch, drop_last, first, augment), first + 1):
+        for k, (x, y) in enumerate(_member_batches(split, batch_size, seeds, epoch, drop_last, first, augment, learner.dtype), first + 1):
             factor = schedule.factor(learner.steps, per_epoch, epochs) * scale()
             losses = learner.step(x, y, factor)
             yield Step(learner.steps, epoch, losses, factor, k == per_epoch)
