@@ -48,14 +48,13 @@ class Reader:
     hint: str = ""  # what to do where nothing can be fetched
 
 
-def _torchvision(name: str, **kw) -> Callable[[Path], object]:
+def _torchvision(name: str, by_split: bool = False, **kw: str) -> Callable[[Path], object]:
     def fetch(root: Path) -> None:
         import torchvision
 
-        splits = ("train", "test") if "split" in kw else (True, False)
-        for which in splits:
-            options = dict(kw, split=which) if kw.get("split") == "both" else dict(kw, train=which)
-            getattr(torchvision.datasets, name)(str(root), download=True, **options)
+        both = ["train", "test"] if by_split else [True, False]
+        for which in both:
+            getattr(torchvision.datasets, name)(str(root), download=True, **kw, **{"split" if by_split else "train": which})
 
     return fetch
 
@@ -120,8 +119,8 @@ READERS: dict[str, Reader] = {
     "fashion_mnist": Reader(_mnist("FashionMNIST", FASHION), _torchvision("FashionMNIST"), (0.2860,), (0.3530,)),
     "kmnist": Reader(_mnist("KMNIST", KUZUSHIJI), _torchvision("KMNIST")),
     "usps": Reader(_read_via_torchvision("USPS"), _torchvision("USPS")),
-    "svhn": Reader(_read_via_torchvision("SVHN"), _torchvision("SVHN", split="both")),
-    "stl10": Reader(_read_via_torchvision("STL10"), _torchvision("STL10", split="both")),
+    "svhn": Reader(_read_via_torchvision("SVHN"), _torchvision("SVHN", by_split=True)),
+    "stl10": Reader(_read_via_torchvision("STL10"), _torchvision("STL10", by_split=True)),
     "cifar10": Reader(
         _cifar10,
         _archive(f"{TORONTO}/cifar-10-binary.tar.gz", "c32a1d4ab5d03f1284b67883e8d87530"),
