@@ -67,7 +67,7 @@ def test_weights_mode_keeps_the_function(name: str) -> None:
     before, weights = outputs(model), [p.clone() for p in model.parameters()]
     after = outputs(teleport_(model, sym, cob))
     moved = sum(not torch.equal(p, q) for p, q in zip(weights, model.parameters()))
-    assert error(before, after) <= 1e-12 and moved > len(weights) / 2
+    assert error(before, after) <= 1e-12 and moved > len(weights) / 3
 
 
 @pytest.mark.parametrize("name", NAMES)
