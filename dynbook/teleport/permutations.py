@@ -76,7 +76,7 @@ def _source(keys: list[Tensor], relabel: Tensor) -> Tensor:
 def permute(
     params: Mapping[str, Tensor],  # parameters by name; buffers may be among them, as in a state dict
     sym: ScaleSymmetry,  # has the permutation groups
-    perms: Sequence[Tensor],  # per group: new channel j is old channel perms[k][j]
+    perms: Sequence[Tensor],  # per group k: new channel j is the old channel that perms[k] has at j
 ) -> dict[str, Tensor]:
     "Exchange channels; the function stays the same."
     relabel, movable, out = _relabel(sym, perms), _movable(sym), dict(params)
