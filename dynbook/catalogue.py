@@ -169,13 +169,13 @@ def _read_named(name: str, split: str, root: Path, download: bool, size: int | N
         return reader.read(root, split, **lazy_kw)
     except FileNotFoundError as error:
         if not download or reader.fetch is None:
-            raise FileNotFoundError(_how_to_get(name, root, error)) from error
+            raise FileNotFoundError(_how_to_get(name, error)) from error
     root.mkdir(parents=True, exist_ok=True)
     reader.fetch(root)
     return reader.read(root, split, **lazy_kw)
 
 
-def _how_to_get(name: str, root: Path, error: Exception) -> str:
+def _how_to_get(name: str, error: Exception) -> str:
     "A sentence for somebody whose data is not where it was looked for."
     get = READERS[name].hint or f"pass download=True, or run `dynbook data {name} --download`"
     return (

@@ -2,7 +2,6 @@
 
 import ast
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -10,13 +9,14 @@ from pathlib import Path
 
 import nbformat
 
+from dynbook.figures import NAME
+
 ROOT = Path(__file__).resolve().parent.parent
 NBS = ROOT / "nbs"
 PACKAGE = ROOT / "dynbook"
 CHAPTERS = ("mechanics", "chaos", "saturation", "teleport", "collapse")
 THIRD_FLOOR = ("cli", "figures", "widgets", "observe")
 HEAVY = ("benchmarks", "widgets-heavy")
-FIGURE = re.compile(r"fig\d+|.+_(fig|table)(\d+\w*|[A-Z])")
 
 
 def notebooks() -> list[Path]:
@@ -27,7 +27,7 @@ def notebooks() -> list[Path]:
 
 def is_figure(path: Path) -> bool:
     "Whether the notebook draws a figure or a table of a paper."
-    return FIGURE.fullmatch(path.stem) is not None
+    return NAME.fullmatch(path.stem) is not None
 
 
 def figure_notebooks() -> list[Path]:

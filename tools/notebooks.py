@@ -9,9 +9,10 @@ import nbformat
 from jinja2 import DictLoader
 from nbconvert import MarkdownExporter
 
+from dynbook.figures import NAME
+
 ROOT = Path(__file__).resolve().parent.parent
 NBS = ROOT / "nbs"
-FIGURE = re.compile(r"fig\d+|.+_(fig|table)(\d+\w*|[A-Z])")
 DIRECTIVE = re.compile(r"^#\|[ \t]*([\w-]+)[ \t]*:?[ \t]*(.*)$", flags=re.MULTILINE)
 LINK = re.compile(r"""(?P<before>\]\(|\b(?:src|href)=["'])(?P<target>[^)\s"']+)""")
 TEMPLATE = """
@@ -47,7 +48,7 @@ def notebooks() -> list[Path]:
 
 def is_figure(path: Path) -> bool:
     "Whether the notebook draws a figure or a table of a paper."
-    return FIGURE.fullmatch(path.stem) is not None
+    return NAME.fullmatch(path.stem) is not None
 
 
 def title_and_claim(path: Path) -> tuple[str, str]:

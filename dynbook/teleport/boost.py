@@ -72,6 +72,11 @@ class Boost(Config):
     stacked: bool = option(True, "train all runs as one ensemble; False: one by one, on any engine")
     device: str = option("cpu", "cpu, cuda, cuda:1, mps")
 
+    def __post_init__(self):
+        super().__post_init__()
+        if "teleport" in self.arms and self.teleport_epoch >= self.epochs:
+            raise ValueError(f"parameter teleport_epoch: got {self.teleport_epoch} with {self.epochs} epochs; accepted: 0 … {self.epochs - 1}")
+
 # %% ../../nbs/teleport/03_boost.ipynb #tuple
 def _tuple(value: float | tuple[float, ...]) -> tuple[float, ...]:
     return value if isinstance(value, tuple) else (value,)
@@ -247,7 +252,7 @@ def boost_criteria(
 ) -> Criteria:
     "The acceptance criteria of Figure 6 that these parameters allow to be tested; everything else is reported."
     criteria, d = Criteria(), differences(table)
-    typical = config.epochs >= 30 and config.dataset == "digits" and config.model == "mlp" and config.cob_range >= 0.9 and config.n_train is None
+    typical = config.epochs >= 30 and config.dataset == "digits" and config.model == "mlp" and config.cob_range >= 0.9 and config.n_train is None and config.teleport_epoch == 0
     for row in d[(d.momentum == 0) & (d.lr == SMALL_LR)].itertuples():
         name = f"boost at η = {row.lr:g}, μ = 0: paired Δ accuracy"
         if typical and config.n_seeds >= 3:

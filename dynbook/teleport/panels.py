@@ -45,6 +45,11 @@ class Panels(Boost):
     n_seeds: int = option(10, "paired runs per setting", ge=1)
     arms: tuple[str, ...] = option(("standard", "teleport"), "what is compared", choices=("standard", "teleport", "scaled_lr", "pseudo"))
 
+    def __post_init__(self):
+        super().__post_init__()
+        if self.gain != 1:
+            raise ValueError(f"parameter gain: got {self.gain:g}; accepted: none here, it stands with its initialiser, as in 'normal 0.02'")
+
 # %% ../../nbs/teleport/12_panels.ipynb #networks
 @dataclass(frozen=True)
 class Networks(Panels):
