@@ -63,9 +63,9 @@ class Book:
         "Demand equal order, and equal scale unless `scale` is False."
         a, b = torch.broadcast_tensors(a, b)
         pairs = torch.stack([squash(a, b), squash(b, a)])
-        pairs = pairs[:, pairs[0] != pairs[1]]
-        if pairs.numel():
-            (self.same if scale else self.order).append(pairs.unique(dim=1))
+        codes = (pairs[0] * self.count + pairs[1])[pairs[0] != pairs[1]].unique()  # one number per pair: sorting pairs is slow
+        if codes.numel():
+            (self.same if scale else self.order).append(torch.stack([codes // self.count, codes % self.count]))
 
     def demand(self, ids: Tensor, domain: int) -> None:
         "Restrict the domain of some names."

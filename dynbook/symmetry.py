@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['ScaleSymmetry', 'signature_of', 'scale_symmetry']
 
-# %% ../nbs/core/08_symmetry.ipynb #908a10b0
+# %% ../nbs/core/08_symmetry.ipynb #78d5fde4
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -19,6 +19,7 @@ from torch import Tensor, fx, nn
 from .graph import TraceError, trace
 from .rules import Propagator
 from .scales import ANY, DOMAINS, ONE, Action, Book, Wrap, squash
+from .sequences import SEQUENCE_RULES
 
 # %% ../nbs/core/08_symmetry.ipynb #scalesymmetry
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ class ScaleSymmetry:
     classes: dict[str, list[Tensor]]  # parameter name -> permutation classes, broadcastable, per action
     pinned: list[tuple[str, str, int]] = field(default_factory=list)  # (node, reason, number of channels it holds at 1)
     signature: tuple = ()  # names and shapes of the traced parameters
+    orders: dict[str, Tensor] = field(default_factory=dict)  # batch-norm module -> permutation class of each channel of its statistics
 
     @property
     def free(self) -> int:
@@ -69,22 +71,27 @@ def _solve_scales(book: Book) -> tuple[Tensor, Tensor, list[int]]:
     domains = torch.tensor([ONE, *domain[free]])
     return torch.from_numpy(variable[component]), domains, [0, *first[free].tolist()]
 
-# %% ../nbs/core/08_symmetry.ipynb #solve_orders
+# %% ../nbs/core/08_symmetry.ipynb #solve-orders
 def _solve_orders(book: Book) -> tuple[Tensor, list[Tensor]]:
     "Class of each name, and the groups of classes that may be exchanged."
     component = _components(book.count, book.same + book.order)
+    movable = np.zeros(component.max() + 1, bool)
+    if book.blocks:
+        movable[component[torch.cat(book.blocks).numpy()]] = True
+    movable[component[torch.cat(book.fixed).numpy()]] = False
+    movable[component[0]] = False
     footprint: dict[int, list] = defaultdict(list)
     for name, actions in book.actions.items():
         for k, action in enumerate(actions):
-            for c, times in zip(*np.unique(component[squash(action.ids).numpy()], return_counts=True)):
-                footprint[int(c)].append((name, k, int(times)))
-    fixed = set(component[torch.cat(book.fixed).numpy()].tolist()) | {int(component[0])}
+            classes, counts = np.unique(component[squash(action.ids).numpy()], return_counts=True)
+            for c, times in zip(classes[movable[classes]].tolist(), counts[movable[classes]].tolist()):
+                footprint[c].append((name, k, times))
     groups: dict[tuple, list[int]] = defaultdict(list)
-    for c in sorted({int(component[i]) for block in book.blocks for i in block.tolist()} - fixed):
+    for c in np.flatnonzero(movable).tolist():
         groups[tuple(footprint[c])].append(c)
     return torch.from_numpy(component.astype(np.int64)), [torch.tensor(g) for g in groups.values() if len(g) > 1]
 
-# %% ../nbs/core/08_symmetry.ipynb #name_of
+# %% ../nbs/core/08_symmetry.ipynb #name-of
 def _name_of(book: Book, starts: np.ndarray, label: int) -> str:
     start, what = book.owner[int(np.searchsorted(starts, label, side="right")) - 1]
     return f"{what}[{label - start}]" if label else "1"
@@ -112,10 +119,10 @@ def _assemble(book: Book, mode: str, wraps: dict[str, list[Wrap]], signature: tu
         mode, len(domain), domain, tuple(_name_of(book, starts, i) for i in first), actions,
         {k: variable[v] for k, v in book.statistics.items()}, renamed, groups,
         {k: [order[a.ids] for a in v] for k, v in book.actions.items()},
-        [(node, reason, len(ids)) for node, reason, ids in book.reasons if len(ids)], signature,
+        [(node, reason, len(ids)) for node, reason, ids in book.reasons if len(ids)], signature, {k: order[v] for k, v in book.statistics.items()},
     )  # fmt: skip
 
-# %% ../nbs/core/08_symmetry.ipynb #signature_of
+# %% ../nbs/core/08_symmetry.ipynb #signature-of
 def signature_of(
     model: nn.Module,  # any module
 ) -> tuple:  # ((name, shape), …) of all parameters and the types of all modules
@@ -145,7 +152,7 @@ def scale_symmetry(
     book, wraps = Book(), {}
     example = [part[:1] for part in ((x,) if isinstance(x, Tensor) else x)]
     for key, traced in graphs.items():
-        propagator = Propagator(traced, book, mode, canonical)
+        propagator = Propagator(traced, book, mode, canonical, SEQUENCE_RULES)
         _follow(propagator, example)
         wraps[key] = propagator.wraps
     return _assemble(book, mode, wraps, signature_of(model))

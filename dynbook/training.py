@@ -96,7 +96,7 @@ class Learner:
     def step(self, x: Tensor, y: Tensor, factor: float | Tensor = 1.0) -> Tensor:
         "One update; returns the loss before it, (1,)."
         for group in self.optimizer.param_groups:
-            group["lr"] = float(torch.as_tensor(factor).reshape(-1)[0]) * self.config.lr
+            group["lr"] = float(torch.as_tensor(factor, dtype=torch.float64).reshape(-1)[0]) * self.config.lr
         self.optimizer.zero_grad(set_to_none=True)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(step_seed(self.seed, self.steps))
@@ -295,10 +295,10 @@ class Step:
     ends_epoch: bool  # whether it was the epoch's last
 
 
-def _member_batches(split: Split, batch_size: int, seeds: Sequence[int], epoch: int, drop_last: bool, start: int, augment: bool, dtype: torch.dtype) -> Iterator:
+def _member_batches(split: Split, batch_size: int, seeds: Sequence[int], epoch: int, start: int, **kwargs: object) -> Iterator:
     "Batches for an ensemble: stacked per member, or one that all members share."
     distinct = sorted(set(seeds))
-    streams = [split.batches(batch_size, s, epoch, True, drop_last, start, augment, dtype) for s in distinct]
+    streams = [split.batches(batch_size, s, epoch, start=start, **kwargs) for s in distinct]
     if len(distinct) == 1:
         yield from streams[0]
         return
@@ -316,6 +316,7 @@ def train(
     seeds: int | Sequence[int] = 0,  # data order; for an ensemble one seed, or one per member
     schedule: Schedule = Schedule(),  # factor of the learning rate
     scale: Callable[[], float | Tensor] = lambda: 1.0,  # a further factor, asked for at every step (plateau)
+    shuffle: bool = True,  # a new order in every epoch; False: stored order
     drop_last: bool = False,  # leave out a smaller last batch
     augment: bool = True,  # apply the split's augmentation
     max_batches: int | None = None,  # cut every epoch short
@@ -324,10 +325,11 @@ def train(
     seeds = [seeds] * learner.n if isinstance(seeds, int) else list(seeds)
     if len(seeds) != learner.n:
         raise ValueError(f"seeds: got {len(seeds)}; accepted: one, or {learner.n}, one per member")
+    how = dict(shuffle=shuffle, drop_last=drop_last, augment=augment, dtype=learner.dtype)
     per_epoch = min(split.n_batches(batch_size, drop_last), max_batches or 10**12)
     for epoch in range(learner.steps // per_epoch, epochs):
         first = learner.steps - epoch * per_epoch
-        for k, (x, y) in enumerate(_member_batches(split, batch_size, seeds, epoch, drop_last, first, augment, learner.dtype), first + 1):
+        for k, (x, y) in enumerate(_member_batches(split, batch_size, seeds, epoch, first, **how), first + 1):
             factor = schedule.factor(learner.steps, per_epoch, epochs) * scale()
             losses = learner.step(x, y, factor)
             yield Step(learner.steps, epoch, losses, factor, k == per_epoch)

@@ -5,11 +5,11 @@ import copy
 import hypothesis.strategies as st
 import torch
 import torch.nn.functional as F
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from torch import Tensor, nn
 
 from dynbook.symmetry import ScaleSymmetry, scale_symmetry
-from dynbook.teleport import Teleported, sample_cob, teleport_, undo_
+from dynbook.teleport import Teleported, cob_factors, grad_after, sample_cob, teleport_, undo_
 
 WIDTHS = (2, 3, 4)
 STEPS = (
@@ -177,6 +177,69 @@ def test_full_mode(plan: list, head: str, seed: int) -> None:
     wrapped.eval()
     wrapped.undo_()
     assert same(state(model), start)
+
+
+@examples
+@networks
+def test_gradient_law(plan: list, head: str, seed: int) -> None:
+    "Backpropagation at the new point gives the old gradient divided by the factors, relative to the whole gradient."
+    model, x, generator = prepare(plan, head, seed)
+    wrapped, y = Teleported(model, x).train(), torch.tensor([0, 1, 2])
+    cob = sample_cob(wrapped.sym, 0.9, "inter_landscape", generator=generator)
+    expected = grad_after(gradients(wrapped, x, y), wrapped.sym, cob)
+    wrapped.teleport_(cob)
+    found = gradients(wrapped, x, y)
+    size = sum(float(g.square().sum()) for g in expected.values()) ** 0.5
+    gap = sum(float((found[k] - g).square().sum()) for k, g in expected.items()) ** 0.5
+    assert gap <= 1e-10 * max(size, 1e-8)
+
+
+def gradients(wrapped: Teleported, x: Tensor, y: Tensor) -> dict[str, Tensor]:
+    "The loss's gradient by autograd, under the inner network's names."
+    loss = F.cross_entropy(wrapped(x), y)
+    found = torch.autograd.grad(loss, list(wrapped.model.parameters()), allow_unused=True, materialize_grads=True)
+    return dict(zip((name for name, _ in wrapped.model.named_parameters()), found))
+
+
+@settings(examples, max_examples=12, phases=(Phase.generate,))
+@networks
+def test_moved_optimizer_state_trains_as_preconditioned_sgd(plan: list, head: str, seed: int) -> None:
+    """Stock SGD with momentum and decay, teleported in the middle with its state, against a loop that never teleports:
+    from then on its gradient is divided by the squared factors, its momentum starts from the same buffer. The learning
+    rate is small, because an unstable descent would magnify roundings."""
+    lr, mu, decay, y = 0.002, 0.9, 0.01, torch.tensor([0, 1, 2])
+    model, x, generator = prepare(plan, head, seed)
+    wrapped = Teleported(model, x).train()
+    optimizer = torch.optim.SGD(model.parameters(), lr, mu, weight_decay=decay)
+    for _ in range(5):
+        descend(wrapped, optimizer, x, y)
+    twin = Teleported(copy.deepcopy(model), x).train()
+    names = [name for name, _ in model.named_parameters()]
+    buffers = {
+        k: optimizer.state[p]["momentum_buffer"].clone() for k, p in model.named_parameters() if optimizer.state[p]
+    }
+    cob = sample_cob(wrapped.sym, 0.6, "inter_landscape", generator=generator)
+    factors = cob_factors(wrapped.sym, cob)
+    wrapped.teleport_(cob, optimizer)
+    for _ in range(200):
+        descend(wrapped, optimizer, x, y)
+        grads = gradients(twin, x, y)
+        for name, p in twin.model.named_parameters():
+            f = factors.get(name, 1.0)
+            buffers[name] = mu * buffers.get(name, 0) + grads[name] + decay * f**2 * p.detach()
+            p.data -= lr * buffers[name] / f**2
+    here, there = dict(model.named_parameters()), dict(twin.model.named_parameters())
+    gap = sum(float((here[k] / factors.get(k, 1.0) - there[k]).detach().square().sum()) for k in names) ** 0.5
+    assert gap <= 1e-10 * sum(float(p.detach().square().sum()) for p in there.values()) ** 0.5
+
+
+def descend(wrapped: Teleported, optimizer: torch.optim.Optimizer, x: Tensor, y: Tensor) -> None:
+    "One step; parameters without a gradient get a zero one, so that decay reaches them too."
+    optimizer.zero_grad()
+    F.cross_entropy(wrapped(x), y).backward()
+    for p in wrapped.model.parameters():
+        p.grad = torch.zeros_like(p) if p.grad is None else p.grad
+    optimizer.step()
 
 
 def exchange(value: Tensor, classes: Tensor, image: Tensor) -> Tensor:
