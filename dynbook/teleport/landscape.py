@@ -6,7 +6,7 @@
 __all__ = ['Params', 'point_on_line', 'interpolate', 'line_curvature', 'loss_and_accuracy', 'Interpolation', 'train_networks',
            'run_interpolation', 'line_statistics', 'plot_interpolation', 'Spectrum', 'run_spectrum', 'plot_spectrum']
 
-# %% ../../nbs/teleport/07_landscape.ipynb #9f574fad
+# %% ../../nbs/teleport/07_landscape.ipynb #72a6860e
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -29,10 +29,10 @@ from ..symmetry import ScaleSymmetry, scale_symmetry
 from .cob import sample_cob
 from .geometry import make_network
 from .laws import exact_hessian, hessian_after
-from .teleport import teleport
+from .teleport import teleport, teleport_state
 from ..training import Ensemble, cross_entropy
 
-# %% ../../nbs/teleport/07_landscape.ipynb #point_on_line
+# %% ../../nbs/teleport/07_landscape.ipynb #point-on-line
 Params = Mapping[str, Tensor]
 
 
@@ -64,7 +64,7 @@ def line_curvature(
 
 
 def loss_and_accuracy(
-    model: nn.Module,  # a network without normalisation statistics in training mode
+    model: nn.Module,  # a network, taken to evaluation mode if it keeps running statistics
     x: Tensor,  # (B, …) inputs
     y: Tensor,  # (B,) labels
 ) -> Callable[[dict[str, Tensor]], Tensor]:  # parameters -> (2,)
@@ -82,7 +82,7 @@ class Interpolation(Config):
     "Figure 5: the line between two trained networks, before and after teleportation."
 
     dataset: str = option("digits", "dataset, by name or path")
-    model: str = option("mlp_128x2", "network without batch normalisation, by name")
+    model: str = option("mlp_128x2", "network, by name")
     batch_size_a: int = option(8, "batch size of A", ge=1)
     epochs_a: int = option(30, "epochs of A", ge=1)
     lr_a: float = option(0.01, "learning rate of A", gt=0)
@@ -101,7 +101,7 @@ class Interpolation(Config):
     seed: int = option(0, "first seed", ge=0)
     device: str = option("cpu", "cpu, cuda, cuda:1")
 
-# %% ../../nbs/teleport/07_landscape.ipynb #train_networks
+# %% ../../nbs/teleport/07_landscape.ipynb #train-networks
 def train_networks(
     model: str,  # network, by name
     data: Data,  # what it is trained on
@@ -109,16 +109,14 @@ def train_networks(
     optimiser: Optimiser,  # of all
     epochs: int,  # passes over the data
     batch_size: int,  # examples per batch
-) -> list[dict[str, Tensor]]:  # parameters in double precision
+) -> list[dict[str, Tensor]]:  # parameters and running statistics in double precision
     "Train one network per seed, all at once, in single precision; raises `RuntimeError` if one diverged."
     models = [make_network(model, data.input_shape, data.n_classes, s).float().to(data.train.device) for s in seeds]
-    if any(True for _ in models[0].buffers()):
-        raise ValueError(f"model: got {model}, which keeps statistics; accepted: networks without batch normalisation")
     ensemble = Ensemble(models, optimiser)
     table = fit(ensemble, data.train, epochs=epochs, batch_size=batch_size, seeds=seeds, progress="training")
     if (table.diverged_at >= 0).any():
         raise RuntimeError(f"{model} diverged with {optimiser}; try a smaller learning rate")
-    return [{k: v.double() for k, v in ensemble.member(i).items()} for i in range(len(seeds))]
+    return [{k: v.double() for k, v in ensemble.member(i).items() if v.is_floating_point()} for i in range(len(seeds))]
 
 
 def _line_rows(config: Interpolation, fns: dict[str, Callable], a: dict, b: dict, head: dict) -> list[dict]:
@@ -129,10 +127,10 @@ def _line_rows(config: Interpolation, fns: dict[str, Callable], a: dict, b: dict
     cells = zip(alphas.tolist(), *(values[name].tolist() for name in fns))
     return [{**head, "alpha": t, **{f"{s}_{q}": v for s, pair in zip(fns, pairs) for q, v in zip(("loss", "accuracy"), pair)}} for t, *pairs in cells]
 
-# %% ../../nbs/teleport/07_landscape.ipynb #pair_rows
+# %% ../../nbs/teleport/07_landscape.ipynb #pair-rows
 def _pair_rows(config: Interpolation, data: Data, sym: ScaleSymmetry, a: dict, b: dict, seed: int) -> list[dict]:
     "All lines of one trained pair: pair 0 is not teleported."
-    networks = {t: make_network(config.model, data.input_shape, data.n_classes).to(config.device, t) for t in (torch.float32, torch.float64)}
+    networks = {t: make_network(config.model, data.input_shape, data.n_classes).to(config.device, t).eval() for t in (torch.float32, torch.float64)}
     batch = lambda split, t: (split.inputs(dtype=t), split.y)  # noqa: E731
     fns = {name: loss_and_accuracy(networks[torch.float32], *batch(split, torch.float32)) for name, split in (("train", data.train), ("val", data.val))}
     exact = loss_and_accuracy(networks[torch.float64], *batch(data.train, torch.float64))
@@ -140,7 +138,7 @@ def _pair_rows(config: Interpolation, data: Data, sym: ScaleSymmetry, a: dict, b
     for pair in range(config.n_pairs + 1):
         cob = sample_cob(sym, config.cob_range, n=2, generator=generator)
         cobs = cob[[0, 0]] if config.same_cob else cob
-        ends = (a, b) if pair == 0 else (teleport(a, sym, cobs[0]), teleport(b, sym, cobs[1]))
+        ends = (a, b) if pair == 0 else tuple(teleport_state(p, sym, c, networks[torch.float64]) for p, c in zip((a, b), cobs))
         stats = {f"{q}_{e}": v for e, p, t in (("a", ends[0], 0.0), ("b", ends[1], 1.0)) for q, v in (("loss", float(loss(p))), ("curvature", line_curvature(*ends, t, loss)))}
         rows += _line_rows(config, fns, *ends, {"seed": seed, "pair": pair, **stats})
     return rows
@@ -225,7 +223,10 @@ def run_spectrum(
     (params,) = train_networks(config.model, data, [config.seed], Optimiser("sgd", lr=config.lr), config.epochs, config.batch_size)
     network = make_network(config.model, data.input_shape, data.n_classes).to(config.device)
     x, y = data.train.inputs(torch.arange(config.n_examples), dtype=torch.float64), data.train.y[: config.n_examples]
-    sym, hessian = scale_symmetry(network, x[:2]), exact_hessian(network, params, x, y)
+    sym = scale_symmetry(network, x[:2])
+    if sym.statistics:
+        raise ValueError(f"parameter model: got {config.model}, which keeps statistics; accepted: networks without batch normalisation")
+    hessian = exact_hessian(network, params, x, y)
     base, generator = _largest(hessian), torch.Generator().manual_seed(config.seed)
     rows = [(0.0, 0, "eigenvalue", v) for v in torch.linalg.eigvalsh(hessian).tolist()]
     for r in config.ranges:

@@ -7,7 +7,7 @@ __all__ = ['Tables', 'batch_gradients', 'parameters_of', 'flatten', 'grad_after'
            'exact_hessian', 'factor_sums', 'squares_of', 'grad_norm_sq', 'weight_norm_sq', 'cob_moment', 'expected_sum',
            'expected_gain', 'micro_tangent', 'neuron_sums', 'cosine', 'deviation', 'angle']
 
-# %% ../../nbs/teleport/04_laws.ipynb #8bd3f84d
+# %% ../../nbs/teleport/04_laws.ipynb #39a5387c
 import math
 from collections.abc import Callable, Mapping, Sequence
 
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from ..curvature import hessian
 from ..graph import mode_of
 from ..scales import ANY, ONE, SIGN, Action
 from ..symmetry import ScaleSymmetry
@@ -61,7 +62,7 @@ def grad_after(
     factors = cob_factors(sym, check_cob(sym, cob))
     return {name: g / factors[name].to(g) if name in factors else g for name, g in grads.items()}
 
-# %% ../../nbs/teleport/04_laws.ipynb #flat_factors
+# %% ../../nbs/teleport/04_laws.ipynb #flat-factors
 def flat_factors(
     params: Mapping[str, Tensor],  # gives names, order and shapes
     sym: ScaleSymmetry,  # the scale variables
@@ -91,17 +92,15 @@ def exact_hessian(
     loss: str | Callable[[Tensor, Tensor], Tensor] = "cross_entropy",  # a name, or a function of (outputs, labels)
     chunk: int = 128,  # rows computed at once
 ) -> Tensor:  # (P, P)
-    "The Hessian of the loss in all parameters, by forward over reverse differentiation; for a few thousand parameters."
+    "The Hessian of the loss in all parameters at given weights; for a few thousand parameters."
     shapes, buffers, loss_fn = {k: v.shape for k, v in params.items()}, dict(model.named_buffers()), make_loss(loss)
 
     def value(flat: Tensor) -> Tensor:
         parts = zip(shapes.items(), flat.split([s.numel() for s in shapes.values()]))
         return loss_fn(functional_call(model, ({k: part.view(s) for (k, s), part in parts}, buffers), (x,)), y)
 
-    w = flatten(params)
-    row = lambda v: torch.func.jvp(torch.func.grad(value), (w,), (v,))[1]  # noqa: E731
     with mode_of(model, False):
-        return torch.func.vmap(row, chunk_size=chunk)(torch.eye(len(w), dtype=w.dtype, device=w.device))
+        return hessian(value, flatten(params), chunk_size=chunk)
 
 # %% ../../nbs/teleport/04_laws.ipynb #tables
 Tables = Mapping[tuple[int, bool], Tensor]
@@ -160,6 +159,19 @@ def _squeezed(q: Tensor, actions: Sequence[Action]) -> tuple[Tensor, list[Action
     return q, [Action(v.reshape([v.shape[d] for d in kept]), a.power, a.sign_only) for v, a in zip(ids, actions)]
 
 
+def _folded(q: Tensor, actions: list[Action]) -> tuple[Tensor, list[Action]]:
+    "Sum runs of columns on which all actions agree, such as the pixels of a flattened channel."
+    across = [a for a in actions if q.ndim == 2 and a.ids.shape[1] > 1]
+    if not across or any(a.ids.shape[0] > 1 for a in across):
+        return q, actions
+    runs = torch.unique_consecutive(torch.cat([a.ids for a in across]), dim=1, return_counts=True)[1]
+    size = int(runs[0])
+    if size == 1 or bool((runs != size).any()):
+        return q, actions
+    folded = [Action(a.ids[:, ::size], a.power, a.sign_only) if a.ids.shape[1] > 1 else a for a in actions]
+    return q.view(len(q), -1, size).sum(2), folded
+
+
 def factor_sums(
     squares: Mapping[str, Tensor],  # one number per parameter entry, such as squared gradients
     sym: ScaleSymmetry,  # the scale variables
@@ -175,16 +187,18 @@ def factor_sums(
         if not sym.actions.get(name):
             total += q.sum()
             continue
-        reduced, actions = _squeezed(q, sym.actions[name])
+        reduced, actions = _folded(*_squeezed(q, sym.actions[name]))
         total += (_matrix_sums if reduced.ndim == 2 else _entry_sums)(reduced, actions, tables)
     return total
 
-# %% ../../nbs/teleport/04_laws.ipynb #squares_of
+# %% ../../nbs/teleport/04_laws.ipynb #squares-of
 def squares_of(
     tensors: Mapping[str, Tensor],  # gradients or weights
-) -> dict[str, Tensor]:  # float64
-    "Squared entries, in double precision."
-    return {name: t.detach().double() ** 2 for name, t in tensors.items()}
+    dtype: torch.dtype = torch.float64,  # float32 halves memory and time for large networks
+) -> dict[str, Tensor]:
+    "Squared entries, in double precision unless told otherwise."
+    return {name: t.detach().to(dtype) ** 2 for name, t in tensors.items()}
+
 
 
 def grad_norm_sq(
@@ -228,7 +242,7 @@ def cob_moment(
         return sign * math.log(high / low) / (high - low)
     return sign * (high ** (power + 1) - low ** (power + 1)) / ((power + 1) * (high - low))
 
-# %% ../../nbs/teleport/04_laws.ipynb #mean_factor
+# %% ../../nbs/teleport/04_laws.ipynb #mean-factor
 def _mean_factor(actions: Sequence[Action], shape: Sequence[int], domain: Tensor, power: int, law: tuple) -> Tensor:
     "E[f**power] of every entry: exponents of one variable add, different variables are independent."
     ids = torch.stack([a.ids.expand(shape) for a in actions])
@@ -259,7 +273,7 @@ def expected_sum(
         if not sym.actions.get(name):
             total += float(q.sum())
             continue
-        reduced, actions = _squeezed(q, sym.actions[name])
+        reduced, actions = _folded(*_squeezed(q, sym.actions[name]))
         mean = _mean_factor(actions, reduced.shape, sym.domain, power, (cob_range, sampling, center))
         total += float((reduced.double().cpu() * mean).sum())
     return total

@@ -128,7 +128,7 @@ def orbit_distance(
     a, b = (_flat(teleport(p, sym, balance(p, sym).cob)) for p in (params_a, params_b))
     return float(np.linalg.norm(a - b) / np.sqrt(np.linalg.norm(a) * np.linalg.norm(b)))
 
-# %% ../../nbs/teleport/10_orbit.ipynb #solve_sizes
+# %% ../../nbs/teleport/10_orbit.ipynb #solve-sizes
 def _solve_sizes(a: csr_array, target: np.ndarray) -> np.ndarray:
     "Least squares with the smallest solution where it is not unique."
     normal = (a.T @ a).tocsc()
@@ -149,11 +149,9 @@ def _solve_signs(a: csr_array, negative: np.ndarray, n: int) -> np.ndarray:
     right = np.concatenate([ends[:, 1] + n * flip, ends[:, 1] + n * (1 - flip)])
     graph = csr_array((np.ones(len(left)), (left, right)), shape=(2 * n, 2 * n))
     part = connected_components(graph, directed=False)[1]
-    if (part[:n] == part[n:]).any() and (part[0] == part[n]):
-        raise ValueError("params_b: its signs do not belong to any change of basis of params_a")
     return np.where(part[:n] == part[n], -1.0, 1.0)
 
-# %% ../../nbs/teleport/10_orbit.ipynb #recover_cob
+# %% ../../nbs/teleport/10_orbit.ipynb #recover-cob
 def recover_cob(
     params_a: Mapping[str, Tensor],  # before
     params_b: Mapping[str, Tensor],  # after
@@ -174,5 +172,7 @@ def recover_cob(
     domain = sym.domain.numpy()
     signs = np.where((domain == ANY) | (domain == SIGN), signs, 1.0)
     sizes = np.where((domain == ANY) | (domain == POSITIVE), np.exp(u), 1.0)
-    cob = torch.from_numpy(np.where(np.arange(sym.n) == 0, 1.0, signs * sizes))
-    return check_cob(sym, cob)
+    cob = check_cob(sym, torch.from_numpy(np.where(np.arange(sym.n) == 0, 1.0, signs * sizes)))
+    if (_flat(teleport(a, sym, cob)) * v < 0).any():
+        raise ValueError("params_b: its signs do not belong to any change of basis of params_a")
+    return cob

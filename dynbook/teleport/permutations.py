@@ -33,11 +33,15 @@ from .orbit import balance
 from .teleport import teleport
 from ..training import Ensemble
 
-# %% ../../nbs/teleport/11_permutations.ipynb #relabel
+# %% ../../nbs/teleport/11_permutations.ipynb #count
+def _count(sym: ScaleSymmetry) -> int:
+    "Number of classes that parameters and statistics mention."
+    return 1 + max(int(c.max()) for c in (*(c for parts in sym.classes.values() for c in parts), *sym.orders.values()))
+
+
 def _relabel(sym: ScaleSymmetry, perms: Sequence[Tensor]) -> Tensor:
     "Class -> class it is replaced by."
-    top = max(int(c.max()) for parts in sym.classes.values() for c in parts)
-    out = torch.arange(top + 1)
+    out = torch.arange(_count(sym))
     for group, perm in zip(sym.permutations, perms, strict=True):
         if not torch.equal(perm.sort().values, torch.arange(len(group))):
             raise ValueError(f"perms: got {perm.tolist()[:8]} …; accepted: a permutation of 0 … {len(group) - 1}")
@@ -59,7 +63,7 @@ def _axis_classes(classes: Sequence[Tensor], movable: Tensor) -> dict[int, list[
 
 def _movable(sym: ScaleSymmetry) -> Tensor:
     "Whether a class belongs to a group."
-    mask = torch.zeros(max(int(c.max()) for parts in sym.classes.values() for c in parts) + 1, dtype=torch.bool)
+    mask = torch.zeros(_count(sym), dtype=torch.bool)
     for group in sym.permutations:
         mask[group] = True
     return mask
@@ -81,16 +85,11 @@ def permute(
     "Exchange channels; the function stays the same."
     relabel, movable, out = _relabel(sym, perms), _movable(sym), dict(params)
     for name, p in params.items():
-        weight = name if name in sym.classes else _partner(name)
-        for axis, keys in _axis_classes(sym.classes.get(weight, ()), movable).items():
+        module, _, kind = name.rpartition(".")
+        classes = (sym.orders[module],) if module in sym.orders and kind in ("running_mean", "running_var") else sym.classes.get(name, ())
+        for axis, keys in _axis_classes(classes, movable).items():
             out[name] = out[name].index_select(axis, _source(keys, relabel).to(p.device))
     return out
-
-
-def _partner(name: str) -> str:
-    "The weight whose order a running statistic follows."
-    module, _, kind = name.rpartition(".")
-    return f"{module}.weight" if kind in ("running_mean", "running_var") else ""
 
 # %% ../../nbs/teleport/11_permutations.ipynb #scores
 def _scores(a: Mapping[str, Tensor], b: Mapping[str, Tensor], places: list[tuple[str, int, Tensor]]) -> Tensor:

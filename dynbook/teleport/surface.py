@@ -6,7 +6,7 @@
 __all__ = ['filter_direction', 'surface', 'Surface', 'run_surface', 'plot_surface', 'Path', 'principal_path', 'run_path',
            'plot_path']
 
-# %% ../../nbs/teleport/08_surface.ipynb #9f574fad
+# %% ../../nbs/teleport/08_surface.ipynb #17cb9fdf
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -28,7 +28,7 @@ from .cob import sample_cob
 from .geometry import make_network
 from .landscape import train_networks
 from .laws import flatten, parameters_of
-from .teleport import teleport
+from .teleport import teleport_state
 from .training import teleport_learner_
 from ..training import Learner, cross_entropy
 
@@ -66,7 +66,7 @@ class Surface(Config):
     "Figure C: the loss surface around a trained network, before and after a teleportation."
 
     dataset: str = option("digits", "dataset, by name or path")
-    model: str = option("mlp_64x4", "network without batch normalisation, by name")
+    model: str = option("mlp_64x4", "network, by name")
     epochs: int = option(10, "epochs of training", ge=1)
     lr: float = option(0.1, "learning rate of SGD", gt=0)
     batch_size: int = option(64, "examples per batch", ge=1)
@@ -74,6 +74,7 @@ class Surface(Config):
     n_points: int = option(21, "points along each axis, odd", ge=3)
     extent: float = option(1.0, "coordinates run from -extent to extent", gt=0)
     n_examples: int = option(500, "training examples of the loss", ge=1)
+    chunk: int = option(32, "points of the surface that are evaluated at once", ge=1)
     seed: int = option(0, "seed of weights, data order, change of basis and directions", ge=0)
     device: str = option("cpu", "cpu, cuda, cuda:1")
 
@@ -88,14 +89,14 @@ def run_surface(
     data = load_dataset(config.dataset, device=config.device)
     (w,) = train_networks(config.model, data, [config.seed], Optimiser("sgd", lr=config.lr), config.epochs, config.batch_size)
     x, y = data.train.inputs(torch.arange(config.n_examples), dtype=torch.float64), data.train.y[: config.n_examples]
-    network = make_network(config.model, data.input_shape, data.n_classes).to(config.device)
+    network = make_network(config.model, data.input_shape, data.n_classes).to(config.device).eval()
     sym = scale_symmetry(network, x[:2])
     loss = lambda p: cross_entropy(functional_call(network, p, (x,)), y)  # noqa: E731
-    moved = teleport(w, sym, sample_cob(sym, config.cob_range, generator=torch.Generator().manual_seed(config.seed)))
+    moved = teleport_state(w, sym, sample_cob(sym, config.cob_range, generator=torch.Generator().manual_seed(config.seed)), network)
     xs, parts = torch.linspace(-config.extent, config.extent, config.n_points, dtype=torch.float64, device=config.device), []
     for which, centre in (("original", w), ("teleported", moved)):
         first, second = (filter_direction(centre, torch.Generator().manual_seed(config.seed + s)) for s in (123, 321))
-        values = surface(centre, first, second, xs, loss).cpu().numpy()
+        values = surface(centre, first, second, xs, loss, config.chunk).cpu().numpy()
         grid_x, grid_y = np.meshgrid(xs.cpu().numpy(), xs.cpu().numpy())
         parts.append(pd.DataFrame({"which": which, "x": grid_x.ravel(), "y": grid_y.ravel(), "loss": values.ravel()}))
     return pd.concat(parts, ignore_index=True)

@@ -6,7 +6,7 @@
 __all__ = ['ratio_cdf', 'product_cdf', 'linear_weights', 'like_histogram', 'WeightLaw', 'run_weight_law', 'layer_statistics',
            'plot_weight_law']
 
-# %% ../../nbs/teleport/06_weights.ipynb #09772968
+# %% ../../nbs/teleport/06_weights.ipynb #872d39da
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -21,8 +21,8 @@ from torch import Tensor, nn
 from ..config import Config, option
 from ..plots import PALETTE, new_figure, style
 from ..runs import Run
-from ..symmetry import scale_symmetry
-from .cob import sample_cob
+from ..symmetry import ScaleSymmetry, scale_symmetry
+from .cob import cob_factors, sample_cob
 from .geometry import make_network
 from .laws import parameters_of
 from .teleport import teleport
@@ -96,6 +96,7 @@ class WeightLaw(Config):
     channels: int = option(1, "channels of the pictures", ge=1)
     size: int = option(28, "height and width of the pictures", ge=2)
     cob_range: float = option(0.9, "range r of the change of basis", gt=0, lt=1)
+    n_teleports: int = option(20, "changes of basis that the growth of a layer is averaged over", ge=1)
     bins: int = option(1000, "bins of the control's histogram", ge=2)
     xlim: float = option(0.25, "largest weight that is drawn", gt=0)
     seed: int = option(0, "seed of weights and change of basis", ge=0)
@@ -108,7 +109,7 @@ def _rows(layer: str, series: str, values: np.ndarray, xlim: float) -> list[dict
     head = {"layer": layer, "series": series, "quantity": "density"}
     return [{**head, "x": x, "value": d} for x, d in zip((edges[1:] + edges[:-1]) / 2, density)]
 
-# %% ../../nbs/teleport/06_weights.ipynb #layer_statistics
+# %% ../../nbs/teleport/06_weights.ipynb #layer-statistics
 def _layer_statistics(before: np.ndarray, after: np.ndarray, controls: Mapping[str, np.ndarray], cob_range: float) -> dict[str, float]:
     "What is measured in one layer."
     grid = np.linspace(after.min(), after.max(), 1500)
@@ -126,6 +127,16 @@ def _layer_statistics(before: np.ndarray, after: np.ndarray, controls: Mapping[s
     }
 
 
+def _growth(w: Mapping[str, Tensor], names: list[str], sym: ScaleSymmetry, cobs: Tensor) -> dict[str, float]:
+    "Mean |w'| over mean |w| of each layer, averaged over changes of basis (n, n_variables)."
+    grown = {name: 0.0 for name in names}
+    for cob in cobs:
+        factors = cob_factors(sym, cob)
+        for name in names:
+            grown[name] += float((w[name] * factors[name]).abs().mean() / w[name].abs().mean()) / len(cobs)
+    return grown
+
+
 def run_weight_law(
     config: WeightLaw,  # the experiment
     run: Run | None = None,  # unused: the experiment is too short for checkpoints
@@ -138,12 +149,13 @@ def run_weight_law(
     moved = teleport(w, sym, sample_cob(sym, config.cob_range, generator=generator))
     pooled = like_histogram(moved, names, *np.histogram(torch.cat([moved[k].flatten() for k in names]), config.bins), generator)
     layered = {k: like_histogram(moved, [k], *np.histogram(moved[k], config.bins), generator, "inverse")[k] for k in names}
-    rows = []
+    growth, rows = _growth(w, names, sym, sample_cob(sym, config.cob_range, n=config.n_teleports, generator=generator)), []
     for i, name in enumerate(names):
         flat = {k: v[name].flatten().numpy() for k, v in {"original": w, "teleported": moved, "pooled": pooled, "layered": layered}.items()}
         kind = "first" if i == 0 else "last" if i == len(names) - 1 else "hidden"
         rows += [row for series, v in flat.items() for row in _rows(name, series, v, config.xlim)]
         found = _layer_statistics(flat["original"], flat["teleported"], {k: flat[k] for k in ("pooled", "layered")}, config.cob_range)
+        found["mean growth over teleportations"] = growth[name]
         rows += [{"layer": name, "series": kind, "quantity": k, "x": np.nan, "value": v} for k, v in found.items()]
     rows += [row for series, p in (("original", w), ("teleported", moved)) for row in _rows("all", series, torch.cat([p[k].flatten() for k in names]).numpy(), config.xlim)]
     return pd.DataFrame(rows)
