@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from browser import new_page, require_browser
-from project import copy_checkout, read
+from project import NBS, copy_checkout, read
 
 pytestmark = pytest.mark.real
 SETTINGS = {
@@ -82,28 +82,35 @@ def saved(path: Path) -> tuple[list, list[str]]:
     return errors, [kind for output in outputs for kind in output.get("data", {})]
 
 
+def run_all(page: object, address: str) -> None:
+    "Open a notebook, clear its outputs, run all cells and wait for the last one; fail on a traceback."
+    from playwright.sync_api import expect
+
+    page.goto(address)
+    idle = page.get_by_text("| Idle")
+    idle.wait_for()
+    page.get_by_role("menuitem", name="Edit").click()
+    page.get_by_text("Clear Outputs of All Cells").click()
+    expect(page.locator(".jp-OutputArea-output img")).to_have_count(0)
+    page.get_by_role("menuitem", name="Run", exact=True).click()
+    page.get_by_text("Run All Cells", exact=True).click()
+    pending = page.locator(".jp-CodeCell .jp-InputPrompt").filter(has_text=re.compile(r"\[[ *]\]"))
+    failures = page.locator(".jp-OutputArea-output").filter(has_text="Traceback (most recent call last)")
+    deadline = time.monotonic() + SECONDS
+    while pending.count() and not failures.count() and time.monotonic() < deadline:
+        page.wait_for_timeout(200)
+    assert failures.all_inner_texts() == []
+    assert pending.count() == 0, f"{pending.count()} cells are not finished after {SECONDS} s"
+    idle.wait_for()
+
+
 def test_quick_start_runs_in_jupyterlab(lab: tuple[str, Path], tmp_path: Path) -> None:
     from playwright.sync_api import expect
 
     url, checkout = lab
     path = checkout / "nbs" / "fig6.ipynb"
     with new_page() as page:
-        page.goto(f"{url}/lab/tree/nbs/fig6.ipynb")
-        idle = page.get_by_text("| Idle")
-        idle.wait_for()
-        page.get_by_role("menuitem", name="Edit").click()
-        page.get_by_text("Clear Outputs of All Cells").click()
-        expect(page.locator(".jp-OutputArea-output img")).to_have_count(0)
-        page.get_by_role("menuitem", name="Run", exact=True).click()
-        page.get_by_text("Run All Cells", exact=True).click()
-        pending = page.locator(".jp-CodeCell .jp-InputPrompt").filter(has_text=re.compile(r"\[[ *]\]"))
-        failures = page.locator(".jp-OutputArea-output").filter(has_text="Traceback (most recent call last)")
-        deadline = time.monotonic() + SECONDS
-        while pending.count() and not failures.count() and time.monotonic() < deadline:
-            page.wait_for_timeout(200)
-        assert failures.all_inner_texts() == []
-        assert pending.count() == 0, f"{pending.count()} cells are not finished after {SECONDS} s"
-        idle.wait_for()
+        run_all(page, f"{url}/lab/tree/nbs/fig6.ipynb")
         picture = page.locator(".jp-OutputArea-output img").first
         picture.scroll_into_view_if_needed()
         expect(picture).to_be_visible()
@@ -117,3 +124,25 @@ def test_quick_start_runs_in_jupyterlab(lab: tuple[str, Path], tmp_path: Path) -
     errors, kinds = saved(path)
     assert errors == [], errors
     assert "image/png" in kinds
+
+
+EXPLORERS = sorted((NBS / "widgets").glob("[a-z]*_explorer.ipynb"))
+
+
+@pytest.mark.parametrize("notebook", EXPLORERS, ids=lambda path: path.stem)
+def test_an_explorer_s_picture_follows_its_slider(lab: tuple[str, Path], tmp_path: Path, notebook: Path) -> None:
+    "A slider gets the focus, an arrow key is pressed, and the picture becomes another one."
+    from playwright.sync_api import expect
+
+    url, _ = lab
+    with new_page() as page:
+        run_all(page, f"{url}/lab/tree/nbs/widgets/{notebook.name}")
+        handle, picture = page.locator(".noUi-handle").first, page.locator(".jupyter-widgets img").first
+        expect(picture).to_be_visible()
+        before = picture.get_attribute("src")
+        handle.focus()
+        handle.press("ArrowRight")
+        expect(picture).not_to_have_attribute("src", before, timeout=60_000)
+        handle.scroll_into_view_if_needed()
+        page.screenshot(path=tmp_path / f"{notebook.stem}.png")
+        assert page.locator(".jp-OutputArea-output").filter(has_text="Traceback").count() == 0
