@@ -62,7 +62,15 @@ def project_cob(
     cob = torch.where(sym.domain == SIGN, cob.sign(), cob)
     return torch.cat([torch.ones_like(cob[..., :1]), cob[..., 1:]], -1)
 
-# %% ../../nbs/teleport/00_cob.ipynb #check_cob
+# %% ../../nbs/teleport/00_cob.ipynb #is-admissible
+def _is_admissible(sym: ScaleSymmetry, cob: Tensor) -> bool:
+    "Whether every entry is allowed, in one pass over the entries; not-a-number fails every comparison."
+    low, high = cob.detach().abs().aminmax() if len(cob) else (torch.ones(()), torch.ones(()))
+    positive, sign = ((sym.domain == d).to(cob.device) for d in (POSITIVE, SIGN))
+    tests = (low > 0, high < torch.inf, (cob[..., 0] == 1).all(), (cob[..., positive] > 0).all(), (cob[..., sign].abs() == 1).all())
+    return all(bool(test) for test in tests)
+
+
 def check_cob(
     sym: ScaleSymmetry,  # the scale variables
     cob: Tensor,  # (n_variables,) or (n, n_variables)
@@ -70,6 +78,8 @@ def check_cob(
     "Refuse a change of basis that is not one, with a `ValueError` that says where and why."
     if cob.shape[-1:] != (sym.n,) or cob.ndim not in (1, 2):
         raise ValueError(f"cob: got shape {tuple(cob.shape)}; accepted: ({sym.n},) or (n, {sym.n}) for this network")
+    if _is_admissible(sym, cob):
+        return cob
     problems = {
         "must be finite": ~cob.isfinite(),
         "must not be 0 (a change of basis has an inverse)": cob == 0,

@@ -7,9 +7,10 @@ __all__ = ['Tables', 'batch_gradients', 'parameters_of', 'flatten', 'grad_after'
            'exact_hessian', 'factor_sums', 'squares_of', 'grad_norm_sq', 'weight_norm_sq', 'cob_moment', 'expected_sum',
            'expected_gain', 'micro_tangent', 'neuron_sums', 'cosine', 'deviation', 'angle']
 
-# %% ../../nbs/teleport/04_laws.ipynb #39a5387c
+# %% ../../nbs/teleport/04_laws.ipynb #5e0a720f
 import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 
 import torch
 from torch import Tensor, nn
@@ -103,28 +104,28 @@ def exact_hessian(
         return hessian(value, flatten(params), chunk_size=chunk)
 
 # %% ../../nbs/teleport/04_laws.ipynb #tables
-Tables = Mapping[tuple[int, bool], Tensor]
+Tables = Callable[[int, bool], Tensor]
 
 
 def _tables(cobs: Tensor, power: int) -> Tables:
-    "The powers of all scale variables that occur, by (power of the action, sign only), (K, n_variables) each."
-    return {(p, s): (cobs.sign() if s else cobs) ** (p * power) for p in (1, -1) for s in (False, True)}
+    "The powers of all scale variables by (power of the action, sign only), (n_variables, K) each, made when first asked for."
+    columns = cobs.T.contiguous()
+    return cache(lambda p, sign_only: (columns.sign() if sign_only else columns) ** (p * power))
 
 
 def _raised(tables: Tables, ids: Tensor, action: Action) -> Tensor:
-    "What an action contributes to f**power, (K, *ids.shape)."
-    return tables[action.power, action.sign_only][:, ids]
+    "What an action contributes to f**power, (*ids.shape, K)."
+    return tables(action.power, action.sign_only)[ids]
 
 
 def _entry_sums(q: Tensor, actions: Sequence[Action], tables: Tables) -> Tensor:
     "Sum of q f**power where f has one free axis (or more than two), (K,)."
-    factor = torch.ones((1,) * (q.ndim + 1), dtype=q.dtype, device=q.device)
+    factor = torch.ones(1, dtype=q.dtype, device=q.device)
     for a in actions:
         factor = factor * _raised(tables, a.ids, a)
-    k = len(tables[1, False])
-    return factor.expand(k, *q.shape).reshape(k, -1) @ q.reshape(-1)
+    return q.reshape(-1) @ factor.expand(*q.shape, -1).reshape(q.numel(), -1)
 
-# %% ../../nbs/teleport/04_laws.ipynb #row_blocks
+# %% ../../nbs/teleport/04_laws.ipynb #row-blocks
 def _row_blocks(ids: Tensor) -> int:
     "Into how many equal blocks of alike rows (m, o, i) falls along o."
     counts = torch.unique_consecutive(ids.transpose(0, 1).flatten(1), dim=0, return_counts=True)[1]
@@ -133,19 +134,18 @@ def _row_blocks(ids: Tensor) -> int:
 
 def _matrix_sums(q: Tensor, actions: Sequence[Action], tables: Tables) -> Tensor:
     "Sum of q f**power for a matrix q (o, i), (K,)."
-    (o, i), k = q.shape, len(tables[1, False])
-    row = torch.ones(k, o, dtype=q.dtype, device=q.device)
+    o, i = q.shape
+    row = column = torch.ones(1, dtype=q.dtype, device=q.device)
     for a in (a for a in actions if a.ids.shape[1] == 1):
         row = row * _raised(tables, a.ids[:, 0], a)
     mixed = [a for a in actions if a.ids.shape[1] > 1]
     alike = all(a.ids.shape[0] == 1 for a in mixed)
     ids = torch.stack([a.ids.expand(1 if alike else o, i) for a in mixed]) if mixed else torch.zeros(1, 1, i, dtype=torch.long)
     blocks = 1 if alike else _row_blocks(ids)
-    column = torch.ones(k, blocks, i, dtype=q.dtype, device=q.device)
     for a, name in zip(mixed, ids[:, :: o // blocks]):
         column = column * _raised(tables, name, a)
-    product = torch.bmm(q.view(blocks, o // blocks, i), column.permute(1, 2, 0)).reshape(o, k)
-    return (row.T * product).sum(0)
+    product = torch.bmm(q.view(blocks, o // blocks, i), column.expand(blocks, i, -1)).view(o, -1)
+    return (row * product).sum(0)
 
 # %% ../../nbs/teleport/04_laws.ipynb #squeezed
 def _squeezed(q: Tensor, actions: Sequence[Action]) -> tuple[Tensor, list[Action]]:

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['STATE_POWERS', 'teleport', 'teleport_statistics', 'teleport_state', 'teleport_', 'undo_', 'Teleported']
 
-# %% ../../nbs/teleport/01_teleport.ipynb #1fcf2a91
+# %% ../../nbs/teleport/01_teleport.ipynb #809cf5a6
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -13,18 +13,30 @@ from fastcore.basics import patch
 from torch import Tensor, fx, nn
 
 from ..graph import trace
-from ..scales import Wrap
+from ..scales import Action, Wrap
 from ..symmetry import ScaleSymmetry, scale_symmetry, signature_of
 from .cob import check_cob, cob_factors, sample_cob
 
-# %% ../../nbs/teleport/01_teleport.ipynb #teleport
+# %% ../../nbs/teleport/01_teleport.ipynb #moved
+def _moved(p: Tensor, actions: Sequence[Action], cobs: Tensor) -> Tensor:
+    "A parameter under many changes of basis, one action after the other: no factor of the size of the result is kept beside it."
+    for action in actions:
+        c = cobs[:, action.ids]
+        c = c.sign() if action.sign_only else c
+        p = p * (c if action.power > 0 else 1 / c).to(p)
+    return p
+
+
 def teleport(
     params: Mapping[str, Tensor],  # parameters by name, as from `dict(model.named_parameters())`
     sym: ScaleSymmetry,  # the scale variables
     cob: Tensor,  # (n_variables,), or (n, n_variables): then every result has a leading axis n
 ) -> dict[str, Tensor]:  # new parameters; those that no variable touches are passed on
     "Apply a change of basis to parameters; pure and differentiable in the CoB."
-    factors = cob_factors(sym, check_cob(sym, cob))
+    check_cob(sym, cob)
+    if cob.ndim == 2:
+        return {name: _moved(p, sym.actions.get(name, ()), cob) for name, p in params.items()}
+    factors = cob_factors(sym, cob)
     return {name: p * factors[name].to(p) if name in factors else p for name, p in params.items()}
 
 
