@@ -4,15 +4,13 @@
 
 # %% auto #0
 __all__ = ['CONVENTIONS', 'METHODS', 'check_delta', 'intrinsic_dim', 'saturation', 'effective_rank', 'participation_ratio',
-           'channels_second', 'stratified', 'samples', 'check_positions', 'batch_moments', 'eigenvalues',
+           'channels_second', 'stratified', 'samples', 'check_positions', 'batch_moments', 'eigenvalues', 'eigensystem',
            'intrinsic_dim_interval']
 
-# %% ../../nbs/saturation/00_covariance.ipynb #d973769e
-import math
+# %% ../../nbs/saturation/00_covariance.ipynb #b6fc50fc
 from collections.abc import Callable
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ..moments import Moments
@@ -197,21 +195,33 @@ def batch_moments(
     s = _gram(d) - torch.outer(total, total) / n
     return Moments("full", n, r.double() + total / n, s)
 
-# %% ../../nbs/saturation/00_covariance.ipynb #eigenvalues
-def eigenvalues(
-    cov: Tensor,  # (C, C) symmetric
-) -> Tensor:  # (C,) float64 on the CPU, largest first, negative rounding errors set to 0
-    "Eigenvalues of a covariance; raises `ValueError` if it is not finite."
+# %% ../../nbs/saturation/00_covariance.ipynb #solved
+def _solved(cov: Tensor, solve: Callable[[Tensor], object]) -> object:
+    "Apply an eigenvalue routine in float64 on the CPU, with a jitter if it does not converge."
     if not cov.isfinite().all():
         raise ValueError(f"cov: {int((~cov.isfinite()).sum())} of {cov.numel()} values are not finite")
     cov = cov.double().cpu()
     for jitter in (0.0, 1e-15, 1e-13):
         try:
-            shifted = cov + jitter * cov.diagonal().mean() * torch.eye(len(cov), dtype=cov.dtype)
-            return torch.linalg.eigvalsh(shifted).flip(0).clamp(min=0)
+            return solve(cov + jitter * cov.diagonal().mean() * torch.eye(len(cov), dtype=cov.dtype) if jitter else cov)
         except torch.linalg.LinAlgError:
             continue
     raise ValueError(f"cov: the eigenvalues of a ({len(cov)}, {len(cov)}) matrix did not converge")
+
+
+def eigenvalues(
+    cov: Tensor,  # (C, C) symmetric
+) -> Tensor:  # (C,) float64 on the CPU, largest first, negative rounding errors set to 0
+    "Eigenvalues of a covariance; raises `ValueError` if it is not finite."
+    return _solved(cov, torch.linalg.eigvalsh).flip(0).clamp(min=0)
+
+
+def eigensystem(
+    cov: Tensor,  # (C, C) symmetric
+) -> tuple[Tensor, Tensor]:  # (C,) eigenvalues, largest first, and (C, C) orthonormal columns; float64 on the CPU
+    "Eigenvalues and eigenvectors of a covariance; raises `ValueError` if it is not finite."
+    values, vectors = _solved(cov, torch.linalg.eigh)
+    return values.flip(0).clamp(min=0), vectors.flip(1)
 
 # %% ../../nbs/saturation/00_covariance.ipynb #intrinsic-dim-interval
 def intrinsic_dim_interval(
