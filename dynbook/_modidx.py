@@ -103,6 +103,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                    'dynbook/chaos/lyapunov.py'),
                                         'dynbook.chaos.lyapunov.volume': ('chaos/lyapunov.html#volume', 'dynbook/chaos/lyapunov.py')},
             'dynbook.chaos.networks': { 'dynbook.chaos.networks.Training': ('chaos/networks.html#training', 'dynbook/chaos/networks.py'),
+                                        'dynbook.chaos.networks._load': ('chaos/networks.html#_load', 'dynbook/chaos/networks.py'),
                                         'dynbook.chaos.networks.accuracy': ('chaos/networks.html#accuracy', 'dynbook/chaos/networks.py'),
                                         'dynbook.chaos.networks.data_of': ('chaos/networks.html#data_of', 'dynbook/chaos/networks.py'),
                                         'dynbook.chaos.networks.forever': ('chaos/networks.html#forever', 'dynbook/chaos/networks.py'),

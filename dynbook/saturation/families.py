@@ -98,10 +98,10 @@ class SqueezeExcitation(nn.Module):
     def __init__(
         self,
         channels: int,  # channels that come in and go out
-        reduction: int = 16,  # the bottleneck has channels / reduction units, at least 1
+        inner: int | None = None,  # units between W₁ and W₂; None: a quarter of the channels
     ):
         super().__init__()
-        inner = max(1, channels // reduction)
+        inner = max(1, channels // 4 if inner is None else inner)
         self.pool, self.down, self.act = nn.AdaptiveAvgPool2d(1), nn.Conv2d(channels, inner, 1, bias=False), nn.ReLU()
         self.up, self.gate = nn.Conv2d(inner, channels, 1, bias=False), nn.Sigmoid()
 
@@ -122,17 +122,17 @@ class SpatialAttention(nn.Module):
         return x * self.gate(self.conv(torch.cat([x.mean(1, keepdim=True), x.amax(1, keepdim=True)], 1)))
 
 # %% ../../nbs/saturation/10_families.ipynb #attention
-ATTENTION: dict[str, Callable[[int], list[nn.Module]]] = {
-    "se": lambda channels: [SqueezeExcitation(channels)],
-    "sa": lambda channels: [SpatialAttention()],
-    "sesa": lambda channels: [SqueezeExcitation(channels), SpatialAttention()],
+ATTENTION: dict[str, Callable[[int, int | None], list[nn.Module]]] = {
+    "se": lambda channels, inner: [SqueezeExcitation(channels, inner)],
+    "sa": lambda channels, inner: [SpatialAttention()],
+    "sesa": lambda channels, inner: [SqueezeExcitation(channels, inner), SpatialAttention()],
 }
 
 
-def _attention(name: str | None, channels: int) -> list[tuple[str, nn.Module]]:
+def _attention(name: str | None, channels: int, inner: int | None = None) -> list[tuple[str, nn.Module]]:
     if name is not None and name not in ATTENTION:
         raise ValueError(f"attention: got {name!r}; accepted: None, {', '.join(ATTENTION)}")
-    return [] if name is None else [("attention", nn.Sequential(*ATTENTION[name](channels)))]
+    return [] if name is None else [("attention", nn.Sequential(*ATTENTION[name](channels, inner)))]
 
 # %% ../../nbs/saturation/10_families.ipynb #head
 HEADS = ("mlp", "linear")
@@ -237,7 +237,7 @@ def _plan(kind: str, width: int, stride: int, kernel: int) -> list[tuple[int, in
     if kind == "bottleneck":
         return [(width, 1, 1, False), (width, kernel, stride, False), (4 * width, 1, 1, False)]
     if kind in PLANS:
-        return [(4 * width, 1, 1, False), (4 * width, kernel, stride, kind == "inverted_depthwise"), (width, 1, 1, False)]
+        return [(2 * width, 1, 1, False), (2 * width, kernel, stride, kind == "inverted_depthwise"), (width, 1, 1, False)]
     raise ValueError(f"block: got {kind!r}; accepted: {', '.join(PLANS)}")
 
 # %% ../../nbs/saturation/10_families.ipynb #block
@@ -253,7 +253,7 @@ class Block(nn.Module):
         kind: str = "basic",  # "basic", "bottleneck", "inverted" or "inverted_depthwise"
         kernel: int = 3,  # kernel size of the k×k convolutions
         skip: bool = True,  # keep the shortcut
-        highway: bool = False,  # a 1×1 convolution on every shortcut
+        highway: int | None = None,  # kernel size of a convolution on every shortcut; None: 1×1, only where the shape changes
         attention: str | None = None,  # None, "se", "sa" or "sesa", before the addition
         conv: Callable[..., nn.Module] = nn.Conv2d,  # makes the k×k layers
     ):
@@ -263,7 +263,8 @@ class Block(nn.Module):
             make = conv if k > 1 else nn.Conv2d
             groups = {"groups": channels} if depthwise else {}
             layers += [(f"conv{i}", make(channels, n, k, step, k // 2, bias=False, **groups)), (f"norm{i}", nn.BatchNorm2d(n))]
-            layers += [(f"act{i}", nn.ReLU())] if i < len(plan) else _attention(attention, n)
+            squeezed = (width if kind.startswith("inverted") else inputs) // 4
+            layers += [(f"act{i}", nn.ReLU())] if i < len(plan) else _attention(attention, n, squeezed)
             channels = n
         self.body, self.act, self.channels = _named(*layers), nn.ReLU(), channels
         self.shortcut = _shortcut(inputs, channels, stride, highway) if skip else None
@@ -273,10 +274,11 @@ class Block(nn.Module):
         return self.act(self.body(x) if self.shortcut is None else self.body(x) + self.shortcut(x))
 
 # %% ../../nbs/saturation/10_families.ipynb #shortcut
-def _shortcut(inputs: int, channels: int, stride: int, always: bool) -> nn.Module:
-    if stride == 1 and inputs == channels and not always:
+def _shortcut(inputs: int, channels: int, stride: int, kernel: int | None) -> nn.Module:
+    if stride == 1 and inputs == channels and kernel is None:
         return nn.Identity()
-    return _named(("conv", nn.Conv2d(inputs, channels, 1, stride, bias=False)), ("norm", nn.BatchNorm2d(channels)))
+    k = kernel or 1
+    return _named(("conv", nn.Conv2d(inputs, channels, k, stride, k // 2, bias=False)), ("norm", nn.BatchNorm2d(channels)))
 
 
 def _skips(skip: Skips, blocks: Sequence[int]) -> list[list[bool]]:
@@ -288,12 +290,12 @@ def _skips(skip: Skips, blocks: Sequence[int]) -> list[list[bool]]:
     return rows
 
 
-def _stem(stem: str | Sequence, in_channels: int, width: int, conv: Callable[..., nn.Module]) -> nn.Sequential:
+def _stem(stem: str | Sequence, in_channels: int, width: int) -> nn.Sequential:
     if isinstance(stem, str) and stem not in STEMS:
         raise ValueError(f"stem: got {stem!r}; accepted: {', '.join(STEMS)}, or (kernel, stride, pool)")
     kernel, stride, pooled = STEMS[stem] if isinstance(stem, str) else stem
     pool = [("pool", nn.MaxPool2d(3, 2, 1))] if pooled else []
-    layer = conv(in_channels, width, kernel, stride, kernel // 2, bias=False)
+    layer = nn.Conv2d(in_channels, width, kernel, stride, kernel // 2, bias=False)
     return _named(("conv", layer), ("norm", nn.BatchNorm2d(width)), ("act", nn.ReLU()), *pool)
 
 # %% ../../nbs/saturation/10_families.ipynb #resnet-2
@@ -311,9 +313,9 @@ def resnet(
     skip: Skips = True,  # shortcuts everywhere, per stage, or per block of a stage
     block: str | None = None,  # "basic", "bottleneck", "inverted", "inverted_depthwise"; None: by depth
     kernel: int = 3,  # kernel size in the blocks
-    highway: bool = False,  # 1×1 convolutions on all shortcuts
+    highway: int | None = None,  # kernel size of a convolution on every shortcut; None: 1×1, only where the shape changes
     attention: str | None = None,  # None, "se", "sa" or "sesa"
-    conv: Callable[..., nn.Module] = nn.Conv2d,  # makes the layers of the stem and of the k×k convolutions
+    conv: Callable[..., nn.Module] = nn.Conv2d,  # makes the k×k layers of the blocks
     init: str = "kaiming",  # "kaiming" or "default"
 ) -> nn.Sequential:  # (B, C, H, W) -> (B, num_classes)
     "A ResNet of any depth, stem, width and wiring; raises `ValueError` for anything it does not know."
@@ -325,7 +327,7 @@ def resnet(
     how = dict(kind=kind, kernel=kernel, highway=highway, attention=attention, conv=conv)
     stages, channels = _stages(counts, [int(width * g) for g in growth], strides, _skips(skip, counts), start, how)
     head = [("pool", nn.AdaptiveAvgPool2d(1)), ("flatten", nn.Flatten()), ("fc", nn.Linear(channels, num_classes))]
-    return init_weights(_named(("stem", _stem(stem, in_channels, start, conv)), *stages, *head), init)
+    return init_weights(_named(("stem", _stem(stem, in_channels, start)), *stages, *head), init)
 
 # %% ../../nbs/saturation/10_families.ipynb #stages
 def _stages(counts: list[int], widths: list[int], strides: Sequence[int], skips: list[list[bool]], channels: int, how: dict) -> tuple[list, int]:
