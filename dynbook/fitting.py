@@ -18,13 +18,18 @@ from .optimisers import Plateau, Schedule
 from .progress import bar
 from .training import Ensemble, Learner, Step, train
 
-# %% ../nbs/core/13_fitting.ipynb #rows
+# %% ../nbs/core/13_fitting.ipynb #names
 COLUMNS = {"member": int, "epoch": int, "train_loss": float, "val_loss": float, "val_accuracy": float, "diverged_at": int}
 
 
-def _rows(learner: Learner | Ensemble, epoch: int, train_loss: Tensor, val: tuple[Tensor, Tensor] | None) -> list[dict]:
+def _names(top: Sequence[int]) -> list[str]:
+    "Columns of the accuracies."
+    return ["val_accuracy" if k == 1 else f"val_top{k}" for k in top]
+
+
+def _rows(learner: Learner | Ensemble, epoch: int, train_loss: Tensor, val: tuple[Tensor, ...] | None, top: Sequence[int] = (1,)) -> list[dict]:
     nan = torch.full((learner.n,), float("nan"))
-    loss, accuracy = val if val is not None else (nan, nan)
+    loss, *accuracies = val if val is not None else [nan] * (1 + len(top))
     alive = learner.diverged_at < 0
     return [
         {
@@ -32,7 +37,7 @@ def _rows(learner: Learner | Ensemble, epoch: int, train_loss: Tensor, val: tupl
             "epoch": epoch,
             "train_loss": float(train_loss[i]),
             "val_loss": float(loss[i]),
-            "val_accuracy": float(accuracy[i]) if alive[i] else float("nan"),
+            **{name: float(a[i]) if alive[i] else float("nan") for name, a in zip(_names(top), accuracies)},
             "diverged_at": int(learner.diverged_at[i]),
         }
         for i in range(learner.n)
@@ -42,17 +47,17 @@ def _rows(learner: Learner | Ensemble, epoch: int, train_loss: Tensor, val: tupl
 class _Progress:
     "What `fit` keeps between epochs, and how it becomes part of a checkpoint."
 
-    def __init__(self, learner: Learner | Ensemble, plateau: Plateau | None):
-        self.learner, self.plateau, self.rows = learner, plateau, []
+    def __init__(self, learner: Learner | Ensemble, plateau: Plateau | None, top: Sequence[int]):
+        self.learner, self.plateau, self.top, self.rows = learner, plateau, top, []
         self.sum, self.count = torch.zeros(learner.n, dtype=torch.float64), 0
 
     def add(self, losses: Tensor) -> None:
         "Add a batch to the epoch's mean training loss."
         self.sum, self.count = self.sum + losses.double().cpu(), self.count + 1
 
-    def close(self, epoch: int, val: tuple[Tensor, Tensor] | None) -> None:
+    def close(self, epoch: int, val: tuple[Tensor, ...] | None) -> None:
         "End an epoch."
-        self.rows += _rows(self.learner, epoch, self.sum / max(self.count, 1), val)
+        self.rows += _rows(self.learner, epoch, self.sum / max(self.count, 1), val, self.top)
         self.sum, self.count = torch.zeros_like(self.sum), 0
         if self.plateau is not None and val is not None:
             self.plateau.step(val[1])
@@ -86,21 +91,24 @@ def fit(
     store: object | None = None,  # `runs.Checkpoints`: resume from it, save to it
     save_every: int = 0,  # steps between checkpoints; 0: at the end of every epoch
     progress: str | None = None,  # description of a progress bar; None: no bar
+    top: Sequence[int] = (1,),  # k of the accuracies, 1 first; further ones become columns such as val_top5
     **kwargs: object,  # further arguments of `train`
-) -> pd.DataFrame:  # member, epoch (0 = before training), train_loss, val_loss, val_accuracy, diverged_at
+) -> pd.DataFrame:  # member, epoch (0 = before training), train_loss, val_loss, val_accuracy, …, diverged_at
     "Train to the end and return one row per member and epoch."
-    state = _Progress(learner, plateau)
+    if top[0] != 1:
+        raise ValueError(f"top: got {tuple(top)}; accepted: 1 first, then further k")
+    state = _Progress(learner, plateau, top)
     found = store.latest() if store is not None else None
     if found is not None:
         state.load(*found)
     else:
-        state.rows += _rows(learner, 0, torch.full((learner.n,), float("nan")), val and learner.evaluate(val))
+        state.rows += _rows(learner, 0, torch.full((learner.n,), float("nan")), val and learner.evaluate(val, top=top), top)
     scale = (lambda: plateau.scale) if plateau is not None else (lambda: 1.0)
     steps = train(learner, data, epochs=epochs, batch_size=batch_size, seeds=seeds, schedule=schedule, scale=scale, **kwargs)
     shown = bar(what=progress, total=epochs, initial=len(state.rows) // learner.n - 1)
     if not bool((learner.diverged_at >= 0).all()):
         _drive(state, _announce(steps, learner, before_epoch, epochs, state), val, after_step, store, save_every, shown)
-    return pd.DataFrame(state.rows, columns=list(COLUMNS)).astype(COLUMNS)
+    return pd.DataFrame(state.rows, columns=list(dict.fromkeys([*list(COLUMNS)[:-1], *_names(top), "diverged_at"]))).astype(COLUMNS)
 
 # %% ../nbs/core/13_fitting.ipynb #announce
 def _announce(steps: Iterator[Step], learner: Learner | Ensemble, before_epoch: Callable | None, epochs: int, state: _Progress) -> Iterator[Step]:
@@ -123,7 +131,7 @@ def _drive(
         if after_step is not None:
             after_step(step)
         if step.ends_epoch:
-            state.close(step.epoch + 1, val and learner.evaluate(val))
+            state.close(step.epoch + 1, val and learner.evaluate(val, top=state.top))
             shown.update()
         due = learner.steps % save_every == 0 if save_every else step.ends_epoch
         if store is not None and due:

@@ -199,10 +199,26 @@ class Schedule:
     milestones: tuple[float, ...] = ()  # multistep: epochs at which to drop
     gamma: float = 0.1  # multistep: factor of a drop
     warmup: float = 0.0  # epochs of linear ramp from 0
+    momentum: tuple[float, ...] = ()  # one_cycle: base and maximum of a momentum that is cycled; (): it is left alone
 
     def __post_init__(self):
         if self.name not in SCHEDULES:
             raise ValueError(f"schedule: got {self.name!r}; accepted: {', '.join(SCHEDULES)}")
+        ordered = len(self.momentum) == 2 and 0 <= self.momentum[0] <= self.momentum[1] < 1
+        if self.momentum and not (self.name == "one_cycle" and ordered):
+            raise ValueError(f"momentum: got {self.momentum} for {self.name}; accepted: with one_cycle, 0 ≤ base ≤ maximum < 1")
+
+    def momentum_at(
+        self,
+        step: int,  # steps taken so far
+        steps_per_epoch: int,  # batches per epoch
+        epochs: int,  # length of training
+    ) -> float | None:  # None: as the optimiser says
+        "Momentum at this step."
+        if not self.momentum:
+            return None
+        low, high = self.momentum
+        return _cycle(step, steps_per_epoch * epochs, high, low, high)
 
     def factor(
         self,
@@ -212,19 +228,21 @@ class Schedule:
     ) -> float:
         "What the learning rate is multiplied by at this step."
         ramp = min(1.0, (step + 1) / (self.warmup * steps_per_epoch)) if self.warmup else 1.0
-        t = step / max(1, steps_per_epoch * epochs - 1)
-        return ramp * self._shape(step / steps_per_epoch, t)
-
-    def _shape(self, epoch: float, t: float) -> float:
+        n = steps_per_epoch * epochs
         if self.name == "multistep":
-            return self.gamma ** sum(epoch >= m for m in self.milestones)
-        if self.name == "one_cycle":
-            return _cosine(1 / 25, 1, t / 0.3) if t < 0.3 else _cosine(1, 1 / 25e4, (t - 0.3) / 0.7)
-        return {"constant": 1.0, "cosine": _cosine(1, 0, t), "linear": 1 - t}[self.name]
+            return ramp * self.gamma ** sum(step / steps_per_epoch >= m for m in self.milestones)
+        t = step / max(1, n - 1)
+        return ramp * {"constant": 1.0, "cosine": _cosine(1, 0, t), "linear": 1 - t, "one_cycle": _cycle(step, n, 1 / 25, 1, 1 / 25e4)}[self.name]
 
 
 def _cosine(a: float, b: float, t: float) -> float:
     return b + (a - b) * (1 + math.cos(math.pi * t)) / 2
+
+
+def _cycle(step: int, n: int, start: float, peak: float, end: float) -> float:
+    "From start to peak in the first 30 % of n steps, then to the end."
+    top = max(0.3 * n - 1, 1e-9)
+    return _cosine(start, peak, step / top) if step <= top else _cosine(peak, end, min(1.0, (step - top) / max(n - 1 - top, 1e-9)))
 
 # %% ../nbs/core/11_optimisers.ipynb #plateau
 class Plateau:

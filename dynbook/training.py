@@ -114,23 +114,42 @@ class Learner:
         self.steps += 1
         return losses
 
-# %% ../nbs/core/12_training.ipynb #evaluate
+# %% ../nbs/core/12_training.ipynb #hits
+def _hits(out: Tensor, y: Tensor, k: int) -> Tensor:
+    "How many examples have their class among the k largest outputs."
+    if k == 1:
+        return (out.argmax(-1) == y).sum().double()
+    if not 1 <= k <= out.shape[-1]:
+        raise ValueError(f"top: got {k}; accepted: 1 … {out.shape[-1]}, the classes there are")
+    return (out.topk(k, -1).indices == y[..., None]).sum().double()
+
+
 @patch
 @torch.no_grad()
 def evaluate(
     self: Learner,
     split: Split,  # what to evaluate on
     batch_size: int = 1000,  # examples at a time
-) -> tuple[Tensor, Tensor]:  # mean loss (1,) and accuracy (1,), float64
-    "Loss and accuracy in evaluation mode."
-    total = torch.zeros(2, 1, dtype=torch.float64)
+    top: Sequence[int] = (1,),  # for each k, the share of examples whose class is among the k largest outputs
+) -> tuple[Tensor, ...]:  # mean loss (1,), then an accuracy (1,) for each k, float64
+    "Loss and accuracies in evaluation mode."
+    total = torch.zeros(1 + len(top), 1, dtype=torch.float64)
     with mode_of(self.model, False):
         for x, y in split.batches(batch_size, shuffle=False, dtype=self.dtype):
             with self.autocast():
                 out = self.model(x)
-            correct = (out.argmax(-1) == y).sum()
-            total += torch.stack([self.loss_fn(out, y).double() * len(y), correct.double()]).cpu()[:, None]
-    return total[0] / len(split), total[1] / len(split)
+            total += torch.stack([self.loss_fn(out, y).double() * len(y), *(_hits(out, y, k) for k in top)]).cpu()[:, None]
+    return tuple(total / len(split))
+
+
+@patch
+def set_momentum(
+    self: Learner,
+    value: float,  # μ, or the first beta of Adam and its kin
+) -> None:
+    "Change the optimizer's momentum for the steps to come."
+    for group in self.optimizer.param_groups:
+        group.update({"momentum": value} if "momentum" in group else {"betas": (value, group["betas"][1])})
 
 # %% ../nbs/core/12_training.ipynb #flatten_optimizer
 def _flatten_optimizer(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
@@ -232,25 +251,37 @@ def _program(self: Ensemble, x: Tensor, y: Tensor) -> tuple[Callable, bool]:
         self._programs[key] = (torch.no_grad()(run) if self.record else run, random)
     return self._programs[key]
 
-# %% ../nbs/core/12_training.ipynb #evaluate-2
+# %% ../nbs/core/12_training.ipynb #evaluate
 @patch
 @torch.no_grad()
 def evaluate(
     self: Ensemble,
     split: Split,  # what to evaluate on
     batch_size: int = 1000,  # examples at a time
-) -> tuple[Tensor, Tensor]:  # mean loss (E,) and accuracy (E,), float64
-    "Loss and accuracy of every member in evaluation mode."
+    top: Sequence[int] = (1,),  # for each k, the share of examples whose class is among the k largest outputs
+) -> tuple[Tensor, ...]:  # mean loss (E,), then an accuracy (E,) for each k, float64
+    "Loss and accuracies of every member in evaluation mode."
 
     def measure(p: dict, b: dict, x: Tensor, y: Tensor) -> Tensor:
         out = functional_call(self.template, (p, b), (x,))
-        return torch.stack([self.loss_fn(out, y).double() * len(y), (out.argmax(-1) == y).sum().double()])
+        return torch.stack([self.loss_fn(out, y).double() * len(y), *(_hits(out, y, k) for k in top)])
 
-    total = torch.zeros(self.n, 2, dtype=torch.float64)
+    total = torch.zeros(self.n, 1 + len(top), dtype=torch.float64)
     with mode_of(self.template, False):
         for x, y in split.batches(batch_size, shuffle=False, dtype=self.dtype):
             total += vmap(measure, in_dims=(0, 0, None, None))(self.params, self.buffers, x, y).cpu()
-    return total[:, 0] / len(split), total[:, 1] / len(split)
+    return tuple(total.T / len(split))
+
+
+@patch
+def set_momentum(
+    self: Ensemble,
+    value: float,  # μ, for every member
+) -> None:
+    "Change the momentum for the steps to come; raises `ValueError` where no buffers are kept."
+    if "momentum_buffer" not in self.optimiser.state:
+        raise ValueError("momentum: got a schedule that cycles it; accepted: for an ensemble, with sgd and a momentum above 0")
+    self.optimiser.hyper["momentum"].fill_(value)
 
 
 @patch
@@ -331,6 +362,9 @@ def train(
         first = learner.steps - epoch * per_epoch
         for k, (x, y) in enumerate(_member_batches(split, batch_size, seeds, epoch, first, **how), first + 1):
             factor = schedule.factor(learner.steps, per_epoch, epochs) * scale()
+            momentum = schedule.momentum_at(learner.steps, per_epoch, epochs)
+            if momentum is not None:
+                learner.set_momentum(momentum)
             losses = learner.step(x, y, factor)
             yield Step(learner.steps, epoch, losses, factor, k == per_epoch)
             if k == per_epoch:

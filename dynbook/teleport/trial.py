@@ -66,6 +66,7 @@ class Training(Network):
     schedule: str = option("constant", "learning rate over time; plateau watches validation accuracy", choices=(*SCHEDULES, "plateau"))
     milestones: tuple[float, ...] = option((), "multistep: epochs at which the learning rate drops")
     gamma: float = option(0.1, "multistep and plateau: factor of a drop", gt=0, lt=1)
+    cycle_momentum: tuple[float, ...] = option((), "one_cycle: base and maximum of a momentum that is turned against the learning rate; (): it stays")
     patience: int = option(10, "plateau: epochs without improvement that are tolerated", ge=0)
     epochs: int = option(10, "passes over the training data", ge=1)
     batch_size: int = option(32, "examples per batch", ge=1)
@@ -95,6 +96,10 @@ class Trial(Training):
         super().__post_init__()
         if self.optimiser != "sgd" and (self.momentum or self.nesterov):
             raise ValueError(f"parameter momentum: got {self.momentum:g} (nesterov {self.nesterov}) with {self.optimiser}; accepted: with sgd only")
+        if self.schedule != "plateau":
+            Schedule(self.schedule, self.milestones, self.gamma, momentum=self.cycle_momentum)
+        elif self.cycle_momentum:
+            raise ValueError(f"parameter cycle_momentum: got {self.cycle_momentum} with plateau; accepted: with one_cycle")
         if self.every == 0 and not self.once:
             raise ValueError("parameter every: got 0 without once; accepted: a period of at least 1 epoch, or once=True to teleport before training")
         if self.move != "no_teleport" and self.every >= self.epochs:
@@ -226,7 +231,7 @@ def _hook(config: Trial, learner: Learner, sym: ScaleSymmetry, data: Data) -> Ca
 def _schedule(config: Trial) -> tuple[Schedule, Plateau | None]:
     if config.schedule == "plateau":
         return Schedule(), Plateau(1, config.gamma, config.patience)
-    return Schedule(config.schedule, config.milestones, config.gamma), None
+    return Schedule(config.schedule, config.milestones, config.gamma, momentum=config.cycle_momentum), None
 
 
 def prepare_trial(
@@ -244,13 +249,13 @@ def prepare_trial(
 def run_trial(
     config: Trial,  # the run
     run: Run | None = None,  # gives the place of checkpoints; None: none are kept
-) -> pd.DataFrame:  # epoch, train_loss, val_loss, val_accuracy, diverged_at
-    "Train one network, teleported when it is due."
+) -> pd.DataFrame:  # epoch, train_loss, val_loss, val_accuracy, val_top5, diverged_at
+    "Train one network, teleported when it is due; top-5 accuracy is kept where there are more than five classes."
     learner, sym, data = prepare_trial(config)
     schedule, plateau = _schedule(config)
     table = fit(
         learner, data.train, data.val, epochs=config.epochs, batch_size=config.batch_size, seeds=config.seed, schedule=schedule, plateau=plateau,
         before_epoch=_hook(config, learner, sym, data), store=run.checkpoints if run else None, shuffle=config.shuffle, drop_last=config.drop_last,
-        max_batches=config.max_batches, progress="training",
+        max_batches=config.max_batches, progress="training", top=(1, 5) if data.n_classes > 5 else (1,),
     )  # fmt: skip
     return table.drop(columns="member")
