@@ -29,13 +29,14 @@ from .cob import sample_cob
 from .laws import batch_gradients, deviation, expected_gain, expected_sum, factor_sums, flatten, grad_after, grad_norm_sq, parameters_of, squares_of, weight_norm_sq
 from .teleport import Teleported, teleport
 
-# %% ../../nbs/teleport/05_geometry.ipynb #make_network
+# %% ../../nbs/teleport/05_geometry.ipynb #make-network
 NETWORKS: dict[str, tuple[str, dict]] = {
     "mlp_128x2": ("mlp", dict(widths=(128, 128))),
     "mlp_128x5": ("mlp", dict(widths=(128,) * 5)),
     "mlp_64x4": ("mlp", dict(widths=(64,) * 4)),
     "mlp_12x2": ("mlp", dict(widths=(12, 12))),
     "mlp_500x5": ("mlp", dict(widths=(500,) * 5)),
+    "vgg_bn_4": ("vgg", dict(stages=((4,), (8,)), head="gap")),
     "vgg_bn_16": ("vgg", dict(stages=((16,) * 2, (32,) * 2), head="gap")),
     "vgg16_plain": ("vgg", dict(depth=16, head="imagenet", norm=False)),
     "resnet_16": ("resnet", dict(width=16, blocks=(1, 1, 1), stem="cifar")),

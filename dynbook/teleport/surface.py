@@ -6,7 +6,7 @@
 __all__ = ['filter_direction', 'surface', 'Surface', 'run_surface', 'plot_surface', 'Path', 'principal_path', 'run_path',
            'plot_path']
 
-# %% ../../nbs/teleport/08_surface.ipynb #17cb9fdf
+# %% ../../nbs/teleport/08_surface.ipynb #7f180d51
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -20,6 +20,7 @@ from torch.func import functional_call, vmap
 
 from ..config import Config, option
 from ..data import load_dataset
+from ..graph import mode_of
 from ..optimisers import Optimiser
 from ..plots import PALETTE, new_figure, style
 from ..runs import Run
@@ -124,7 +125,7 @@ class Path(Config):
     "Figure D: the path of training with teleportations on its way."
 
     dataset: str = option("digits", "dataset, by name or path")
-    model: str = option("mlp_64x4", "network without batch normalisation, by name")
+    model: str = option("mlp_64x4", "network, by name; normalisations are in evaluation mode where the loss is recorded")
     epochs: int = option(10, "epochs of training", ge=1)
     teleport_epochs: tuple[int, ...] = option((3, 6), "epochs before which to teleport", ge=0)
     cob_range: float = option(0.5, "range r of the change of basis", gt=0, lt=1)
@@ -143,7 +144,7 @@ def principal_path(
     u, s, _ = torch.linalg.svd(points - points.mean(0), full_matrices=False)
     return u[:, :2] * s[:2], s[:2] ** 2 / (s**2).sum()
 
-# %% ../../nbs/teleport/08_surface.ipynb #run_path
+# %% ../../nbs/teleport/08_surface.ipynb #run-path
 def run_path(
     config: Path,  # the experiment
     run: Run | None = None,  # unused: the experiment is too short for checkpoints
@@ -155,7 +156,7 @@ def run_path(
     sym, generator, rows, points = scale_symmetry(learner.model, x[:2]), torch.Generator().manual_seed(config.seed), [], []
 
     def record(event: str) -> None:
-        with torch.no_grad():
+        with torch.no_grad(), mode_of(learner.model, False):
             rows.append({"step": learner.steps, "event": event, "loss": cross_entropy(learner.model(x), y).item()})
         points.append(flatten(parameters_of(learner.model)).clone())
 
