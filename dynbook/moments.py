@@ -107,17 +107,23 @@ class ClassMoments:
         self,
         x: Tensor,  # (n, d) rows
         y: Tensor,  # (n,) labels 0 … C-1
+        exact: bool = True,  # False: sum deviations from the class means so far in the rows' own precision; for scatter "trace"
     ) -> "ClassMoments":
         "Add a labelled batch; raises `ValueError` for labels out of range or values that are not finite."
         if x.ndim != 2 or y.shape != x.shape[:1]:
             raise ValueError(f"x, y: got shapes {tuple(x.shape)} and {tuple(y.shape)}; accepted: (n, d) and (n,)")
         if len(y) and not 0 <= int(y.min()) <= int(y.max()) < self.n_classes:
             raise ValueError(f"y: labels span {int(y.min())}…{int(y.max())}; accepted: 0…{self.n_classes - 1}")
-        if not x.isfinite().all():
+        if not exact and self.scatter != "trace":
+            raise ValueError(f"exact: got False with scatter {self.scatter!r}; accepted: with scatter trace")
+        if len(y) == 0:
+            return self
+        n, mean, s = _class_sums(x.double(), y, self.n_classes, self.scatter) if exact else self._deviation_sums(x, y)
+        if not s.sum().isfinite():
             raise ValueError(f"x: {int((~x.isfinite()).sum())} of {x.numel()} values are not finite")
-        return self if len(y) == 0 else self._merge(*_class_sums(x.double(), y, self.n_classes, self.scatter))
+        return self._merge(n, mean, s)
 
-# %% ../nbs/core/21_moments.ipynb #class_sums
+# %% ../nbs/core/21_moments.ipynb #class-sums
 def _class_sums(x: Tensor, y: Tensor, n_classes: int, scatter: str) -> tuple[Tensor, Tensor, Tensor]:
     "Counts, means and centred scatter of one batch."
     n = torch.bincount(y, minlength=n_classes)
@@ -130,6 +136,22 @@ def _class_sums(x: Tensor, y: Tensor, n_classes: int, scatter: str) -> tuple[Ten
     else:
         s = torch.stack([centred[y == c].T @ centred[y == c] for c in range(n_classes)])
     return n, mean, s
+
+
+@patch
+def _deviation_sums(self: ClassMoments, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    "Counts, means and traces of one batch, by deviations from the class means so far (at first, from the batch's own)."
+    x = x if x.dtype in (torch.float32, torch.float64) else x.float()
+    n, zeros = torch.bincount(y, minlength=self.n_classes), torch.zeros(self.n_classes, x.shape[1], dtype=x.dtype, device=x.device)
+    known = torch.zeros_like(n, dtype=torch.bool) if self.mean is None else (self.n > 0).to(n.device)
+    reference = zeros if self.mean is None else self.mean.to(zeros)
+    if bool(((n > 0) & ~known).any()):
+        own = zeros.index_add(0, y, x) / n.clamp(min=1)[:, None].to(x)
+        reference = torch.where(known[:, None], reference, own)
+    d, count = x - reference[y], n.clamp(min=1).double()
+    total, squares = zeros.index_add(0, y, d).double(), torch.linalg.vector_norm(d, dim=1).double().square()
+    mean = torch.where((n > 0)[:, None], reference.double() + total / count[:, None], 0)
+    return n, mean, (torch.zeros_like(count).index_add(0, y, squares) - total.square().sum(1) / count).clamp(min=0)
 
 
 @patch
