@@ -165,7 +165,7 @@ MODELS |= {
 }
 MODELS |= {f"resnet18_o{k}": _resnet(highway=k) for k in (1, 3, 5, 7)}
 
-# %% ../../nbs/saturation/10b_names.ipynb #5e735ece
+# %% ../../nbs/saturation/10b_names.ipynb #752de7d6
 BLOCKS = {"resnet18t": (2, 2, 1), "resnet18t2": (2,), "resnet34t": (3, 4, 1), "resnet34t2": (2,), "resnet36": (4,) * 4, "resnet36_dspl8": (2,) * 8}
 BLOCKS |= {"resnet18_dspl2": (4, 4), "resnet18_dspl3": (2, 3, 3), "resnet18_dspl5": (1, 1, 2, 2, 2), "resnet18_dspl6": (1, 1, 1, 1, 2, 2)}
 BLOCKS |= {"resnet18_dspl8": (1,) * 8, "resnet18_early": (1, 1, 1, 5), "resnet18_late": (5, 1, 1, 1), "resnet18_l2_w1": (4,) * 4}
@@ -191,6 +191,7 @@ MODELS |= {f"resnet24{n}": _resnet((2,) * 4, block="bottleneck", skip=not n) for
 MODELS |= {f"{d}_{a}{n}": _resnet((2,) * 4, block=k, attention=a, skip=not n) for d, k in KINDS.items() for a in ("se", "sa", "sesa") for n in ("", "_noskip")}
 BLOCK_NAMES = "BasicBlokSE BasicBlokSA BasicBlokSESA BottleneckSE BottleneckSA BottleneckSESA InvertedBottleneckDW InvertedBottleneckDWSE InvertedBottleneckSE"
 REFUSED |= {name: "a block, not a network; accepted: resnet(block=…, attention=…), or a name such as resnet18_se" for name in BLOCK_NAMES.split()}
+REFUSED["mpnet18_3_5_2_1"] = "its stages and kernels are not written down; accepted: multipath with convs= and kernels= of your own"
 REFUSED["test_network18"] = "the published function does not run (it builds no stem and iterates over a number); accepted: resnet18noskip"
 RI = "an automatically redesigned ResNet18 whose stages are not written down; accepted: resnet with depth=, strides= and stem= of your own"
 REFUSED |= {f"resnet18_ri_{k}": RI for k in ("performance", "performance2", "hybrid", "hybrid2", "efficiency")}
