@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['LIGHT', 'GREY', 'EXTRA', 'CIFAR', 'IMAGENET', 'Statistics', 'DATASETS', 'CROP', 'BOX', 'GREYS', 'FOLDERS', 'LOW',
            'place_at', 'TaskSplit', 'jitter', 'lighting', 'auto_augment', 'image_task', 'TaskRow', 'register_dataset',
-           'build_task']
+           'task_row', 'build_task']
 
 # %% ../../nbs/saturation/11_tasks.ipynb #e16e8b37
 from collections.abc import Callable, Mapping
@@ -251,20 +251,27 @@ def register_dataset(
 
     return add
 
-# %% ../../nbs/saturation/11_tasks.ipynb #build-task
+# %% ../../nbs/saturation/11_tasks.ipynb #task-row
+def task_row(
+    name: str,  # a name of DATASETS, of a dataset of the library, or a folder
+) -> TaskRow | Callable[..., Data]:
+    "What a name stands for; raises `ValueError` with the names there are."
+    if name in DATASETS:
+        return DATASETS[name]
+    if name not in READERS and not Path(name).expanduser().exists():
+        raise ValueError(f"dataset: got {name!r}; accepted: {', '.join(DATASETS)}, or a folder of pictures")
+    return TaskRow(name, GREYS)
+
+
 def build_task(
     name: str,  # a name of DATASETS, of a dataset of the library, or a folder
     size: int | None = None,  # height and width that the network sees
     **kw: object,  # further arguments of `image_task`; they win over the row's
 ) -> Data:
     "A task by name; raises `FileNotFoundError` that says where its data has to be."
-    row = DATASETS.get(name)
+    row = task_row(name)
     if callable(row):
         return row(size, **kw)
-    if row is None:
-        if name not in READERS and not Path(name).expanduser().exists():
-            raise ValueError(f"dataset: got {name!r}; accepted: {', '.join(DATASETS)}, or a folder of pictures")
-        row = TaskRow(name, GREYS)
     return image_task(_folder(name, row, kw.get("root")) if row.folder else row.source, size, **{**row.args, **kw})
 
 
