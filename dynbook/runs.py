@@ -63,7 +63,7 @@ def _sync_folder(folder: Path) -> None:
         finally:
             os.close(descriptor)
 
-# %% ../nbs/core/15_runs.ipynb #write_json
+# %% ../nbs/core/15_runs.ipynb #write-json
 def write_json(path: str | Path, value: object) -> None:
     "Write JSON atomically; not-a-number becomes null."
     with atomic_path(path) as beside:
@@ -98,9 +98,14 @@ def read_table(path: str | Path) -> pd.DataFrame:
 
 
 def write_tensors(path: str | Path, tensors: Mapping[str, Tensor]) -> None:
-    "Write tensors atomically as safetensors."
+    "Write tensors atomically as safetensors; those that share memory (tied weights) are written one by one."
+    whole, seen = {}, set()
+    for name, t in tensors.items():
+        t = t.detach().contiguous().cpu()
+        whole[name] = t.clone() if t.untyped_storage().data_ptr() in seen else t
+        seen.add(t.untyped_storage().data_ptr())
     with atomic_path(path) as beside:
-        save_file({k: v.detach().contiguous().cpu() for k, v in tensors.items()}, beside)
+        save_file(whole, beside)
 
 # %% ../nbs/core/15_runs.ipynb #checkpoints
 class Checkpoints:
