@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['QUADRATURES', 'LAWS', 'Conserved', 'Discrete', 'Continuous', 'make_law', 'predict', 'relative_error', 'crossings',
-           'advance_all']
+           'advance_by']
 
-# %% ../../nbs/mechanics/05_laws.ipynb #edc36a35
+# %% ../../nbs/mechanics/05_laws.ipynb #a0e78c5a
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -37,11 +37,11 @@ class Conserved:
         "What a resume needs."
         return {k: v.clone() for k, v in vars(self).items() if isinstance(v, Tensor)}
 
-    def _scaled(self, x: Tensor, sums: float, squares: float) -> Tensor:
-        "One factor for the sums, another for the squares."
-        out = x * squares
-        if self.n_sums:
-            torch.mul(x[: self.n_sums], sums, out=out[: self.n_sums])
+    def _scaled(self, x: Tensor, sums: float, squares: float, more: Tensor | None = None) -> Tensor:
+        "One factor for the sums, another for the squares, and something more."
+        out = x * squares if more is None else torch.add(more, x, alpha=squares)
+        if self.n_sums and sums != squares:
+            out[: self.n_sums].add_(x[: self.n_sums], alpha=sums - squares)
         return out
 
     def load(self, state: dict[str, Tensor]) -> None:
@@ -64,7 +64,7 @@ class Discrete(Conserved):
     def _move(self, hyper: Hyper, drive: Tensor, violation: Tensor | None) -> None:
         "Q ← (1 - ηλ)^m Q + η²|g|², and what a violation adds."
         keep = 1 - hyper.lr * hyper.weight_decay
-        self.value = self._scaled(self.value, keep, keep**2).add_(drive)
+        self.value = self._scaled(self.value, keep, keep**2, drive)
         if violation is not None:
             self.value -= self._scaled(violation, hyper.lr, 2 * hyper.lr * keep)
         if self.lr:
@@ -76,8 +76,10 @@ class Discrete(Conserved):
             pull = pull + hyper.rate * violation
         going = hyper.momentum * hyper.lr / float(self.lr) if self.lr else 0.0
         self.c = (self.c + self.length).mul_(going).sub_(pull)
-        self.value = self._scaled(self.c, 1.0, 2.0).add_(self.value).add_(drive)
-        self.length, self.lr = drive, torch.tensor(hyper.lr, dtype=torch.float64)
+        self.value = self._scaled(self.c, 1.0, 2.0, self.value).add_(drive)
+        self.length = drive
+        if hyper.lr != self.lr:
+            self.lr = torch.tensor(hyper.lr, dtype=torch.float64)
 
 # %% ../../nbs/mechanics/05_laws.ipynb #propagator
 QUADRATURES = ("left", "mid", "right", "hold")
@@ -138,11 +140,10 @@ class Continuous(Conserved):
     def advance(self, hyper: Hyper, drive: Tensor, violation: Tensor | None = None) -> None:
         "One step; the continuous law knows no violation."
         chosen = self.quadrature if self.quadrature != "auto" else "hold" if hyper.momentum else "right"
-        if hyper.momentum:
-            self._oscillate(hyper, drive * self.share, chosen)
-        else:
-            self._relax(hyper, drive * self.share, chosen)
-        self.begun |= True
+        drive = drive if self.share == 1 else drive * self.share
+        (self._oscillate if hyper.momentum else self._relax)(hyper, drive, chosen)
+        if not self.begun:
+            self.begun |= True
 
 # %% ../../nbs/mechanics/05_laws.ipynb #relax
 @patch
@@ -218,13 +219,42 @@ def crossings(
     k = np.flatnonzero(np.signbit(v[1:]) != np.signbit(v[:-1]))
     return k + v[k] / (v[k] - v[k + 1])
 
+# %% ../../nbs/mechanics/05_laws.ipynb #vectors
+def _vectors(law: Conserved) -> list[str]:
+    "The parts of a law's state that hold a number per charge."
+    return [k for k, v in vars(law).items() if isinstance(v, Tensor) and v.ndim]
 
-def advance_all(
-    laws: Iterable[Conserved],  # what runs along
-    hyper: Hyper,  # settings of the step
-    drive: Tensor,  # (K,) what drove the charges in this step
-    violation: Tensor | None = None,  # (K,) or None
+
+def _recipe(law: Conserved) -> tuple:
+    "What decides how a law moves, apart from the charges; hashable."
+    plain = {k: v.item() if isinstance(v, Tensor) else v for k, v in vars(law).items() if k != "n_sums" and not (isinstance(v, Tensor) and v.ndim)}
+    return type(law), tuple(_vectors(law)), tuple(plain.items())
+
+
+@lru_cache(maxsize=64)
+def _transfer(recipe: tuple, settings: tuple[Hyper, ...], sums: bool) -> tuple[Tensor, dict]:
+    "What some steps do to a law's state: a matrix (state, state + drives), and what else changes."
+    kind, names, plain = recipe
+    basis = torch.eye(len(names) + len(settings), dtype=torch.float64)
+    law = kind.__new__(kind)
+    scalars = {k: torch.tensor(v, dtype=torch.bool if isinstance(v, bool) else torch.float64) if k in ("lr", "begun") else v for k, v in plain}
+    vars(law).update(scalars, n_sums=len(basis) if sums else 0, **{name: basis[i].clone() for i, name in enumerate(names)})
+    for row, hyper in zip(basis[len(names) :], settings):
+        law.advance(hyper, torch.zeros_like(row) if sums else row)
+    return torch.stack([getattr(law, name) for name in names]), {k: getattr(law, k) for k in ("lr", "begun") if hasattr(law, k)}
+
+# %% ../../nbs/mechanics/05_laws.ipynb #advance-by
+def advance_by(
+    law: Conserved,  # what runs along
+    settings: Sequence[Hyper],  # of m steps
+    drives: Tensor,  # (m, K) what drove the charges in them
 ) -> None:
-    "Advance several laws by one step."
-    for law in laws:
-        law.advance(hyper, drive, violation)
+    "Advance a law by several steps at once; equal to single steps up to rounding."
+    names, n = _vectors(law), law.n_sums
+    recipe, settings = _recipe(law), tuple(settings)
+    state = torch.stack([getattr(law, name) for name in names])
+    matrix, rest = _transfer(recipe, settings, False)
+    new = matrix.to(state) @ torch.cat([state, drives])
+    if n:
+        new[:, :n] = _transfer(recipe, settings, True)[0][:, : len(names)].to(state) @ state[:, :n]
+    vars(law).update({name: row.clone() for name, row in zip(names, new)}, **rest)
