@@ -344,6 +344,16 @@ def _finish(run: Run, table: pd.DataFrame, seconds: float, device: str) -> None:
     shutil.rmtree(run.folder / "checkpoints", ignore_errors=True)
 
 
+def _empty(folder: Path) -> None:
+    "Remove all that a run has written, first the record that makes it count as finished; the lock stays."
+    (folder / "run.json").unlink(missing_ok=True)
+    for path in folder.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif "lock" not in path.name:
+            path.unlink()
+
+
 def run_or_load(
     config: Config,  # what to run
     fn: Callable[[Config, Run], pd.DataFrame],  # does the work; may use run.checkpoints and write into run.folder
@@ -356,7 +366,7 @@ def run_or_load(
         with lock(run.folder):
             if force or run.status != "finished":
                 if force:
-                    shutil.rmtree(run.folder / "checkpoints", ignore_errors=True)
+                    _empty(run.folder)
                 write_json(run.folder / "config.json", to_dict(config))
                 start = time.perf_counter()
                 try:
