@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip install -q --disable-pip-version-check -c constraint
 PYTEST := $(BIN)/python -m pytest
 METADATA := settings.ini setup.py pyproject.toml constraints.txt
 
-.PHONY: help fig6 test book real docs readme hooks clean
+.PHONY: help fig6 test book real docs readme gallery hooks clean
 
 help: ## list the commands
 	@grep -hE '^[a-z0-9]+:.*## ' Makefile | sed -E 's/^([a-z0-9]+):.*## (.*)/make \1|\2/' | awk -F'|' '{printf "%-14s %s\n", $$1, $$2}'
@@ -46,6 +46,9 @@ docs: $(VENV)/.installed-dev ## build the documentation site in site/
 
 readme: $(VENV)/.installed-dev ## write README.md from nbs/index.ipynb
 	$(BIN)/python tools/readme.py
+
+gallery: $(VENV)/.installed-dev ## write figures/README.md: all criteria, measured beside threshold
+	$(BIN)/python tools/gallery.py
 
 hooks: $(VENV)/.installed-dev ## install the commit hook and the notebook merge driver in this clone
 	git config core.hooksPath .githooks

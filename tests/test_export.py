@@ -1,6 +1,7 @@
 """Notebooks and package are in step, notebooks are clean, and the package's floors hold."""
 
 import ast
+import json
 import re
 import subprocess
 import sys
@@ -160,3 +161,13 @@ def test_no_generated_file_is_tracked() -> None:
         if re.search(r"\.ipynb_checkpoints|__pycache__|\.egg-info|^(site|runs|build|dist)/", file)
     ]
     assert bad == []
+
+
+def test_the_gallery_shows_every_figure_and_every_criterion() -> None:
+    "figures/README.md is out of date if a figure or a claim is missing (`make gallery` writes it)."
+    page = (ROOT / "figures" / "README.md").read_text(encoding="utf-8")
+    for path in figure_notebooks():
+        record = ROOT / "figures" / f"{path.stem}.json"
+        assert f"### [{path.stem}]" in page, path.stem
+        for row in json.loads(record.read_text(encoding="utf-8"))["criteria"]:
+            assert row["claim"].replace("|", "\\|") in page, (path.stem, row["claim"])
