@@ -109,8 +109,9 @@ MODELS |= {f"vgg{d}_d{n}": _vgg(LETTER[d], dilation=n) for d, ns in DILATED for 
 MODELS |= {f"vgg16_{k}": _vgg("D", kernel=k) for k in (5, 7, 9)}
 MODELS["vgg16_11"] = _vgg("D", kernel=11, original={"kernel": 9}, note="kernel 9 as published")
 
-# %% ../../nbs/saturation/10b_names.ipynb #8a451ff5
+# %% ../../nbs/saturation/10b_names.ipynb #7639bbc2
 MODELS |= {
+    "V10": Row("vgg", dict(cfg="V10"), note="the small network of this chapter"),
     "vgg19r2d3": _vgg("ER3", dilation=3),
     "vggresnet3": _vgg("ResNet", init="default"),
     "vgg19m": _vgg("E", in_channels=1, note="one input channel"),

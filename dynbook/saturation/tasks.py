@@ -7,13 +7,12 @@ __all__ = ['LIGHT', 'GREY', 'EXTRA', 'CIFAR', 'IMAGENET', 'Statistics', 'DATASET
            'place_at', 'TaskSplit', 'jitter', 'lighting', 'auto_augment', 'image_task', 'TaskRow', 'register_dataset',
            'task_row', 'build_task']
 
-# %% ../../nbs/saturation/11_tasks.ipynb #e16e8b37
+# %% ../../nbs/saturation/11_tasks.ipynb #1f7a6c85
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ..catalogue import READERS, data_root
