@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['HEARTBEAT', 'SILENCE', 'GUARD', 'atomic_path', 'write_json', 'write_table', 'read_table', 'write_tensors',
-           'Checkpoints', 'Locked', 'lock', 'provenance', 'project_root', 'runs_root', 'Run', 'run_or_load',
-           'read_record']
+           'Checkpoints', 'Locked', 'slurm_job', 'lock', 'provenance', 'project_root', 'runs_root', 'Run',
+           'run_or_load', 'read_record']
 
 # %% ../nbs/core/15_runs.ipynb #e463e137
 import contextlib
@@ -171,6 +171,21 @@ def _born(pid: int) -> str | None:
     return None if fields[0] == "Z" else fields[19]
 
 
+def slurm_job() -> tuple[str, int] | None:
+    "Name of the Slurm job that this process belongs to, and how often it was requeued; None outside of Slurm."
+    env = os.environ
+    if "SLURM_JOB_ID" not in env:
+        return None
+    name = f"{env['SLURM_ARRAY_JOB_ID']}_{env['SLURM_ARRAY_TASK_ID']}" if "SLURM_ARRAY_TASK_ID" in env else env["SLURM_JOB_ID"]
+    return name, int(env.get("SLURM_RESTART_COUNT", 0))
+
+
+def _earlier_life(owner: Mapping) -> bool:
+    "Whether a lock was taken by this very Slurm job before it was requeued, on whatever machine."
+    now = slurm_job()
+    return now is not None and owner.get("job") == now[0] and owner.get("restarts", 0) < now[1]
+
+
 def _stale(path: Path) -> bool:
     try:
         age = time.time() - path.stat().st_mtime
@@ -179,6 +194,8 @@ def _stale(path: Path) -> bool:
         return False
     except json.JSONDecodeError:
         return age > SILENCE
+    if _earlier_life(owner):
+        return True
     if owner["host"] == socket.gethostname():
         return _born(owner["pid"]) != owner["born"]
     return age > SILENCE
@@ -191,7 +208,8 @@ def lock(
     "Hold a run; raises `Locked` if a living process has it."
     path = Path(folder) / "lock.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    mine = {"host": socket.gethostname(), "pid": os.getpid(), "born": _born(os.getpid()), "id": uuid.uuid4().hex}
+    job, restarts = slurm_job() or (None, 0)
+    mine = {"host": socket.gethostname(), "pid": os.getpid(), "born": _born(os.getpid()), "id": uuid.uuid4().hex, "job": job, "restarts": restarts}
     beside = path.with_name(f".lock.{mine['id']}.part")
     beside.write_text(json.dumps(mine))
     try:
