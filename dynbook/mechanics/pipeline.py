@@ -6,10 +6,11 @@
 __all__ = ['METRICS', 'train_stage', 'Checkpoint', 'checkpoints_of', 'load_config', 'extract_stage', 'cache_stage', 'plot_stage',
            'plot_metric']
 
-# %% ../../nbs/mechanics/18_pipeline.ipynb #533d7c74
+# %% ../../nbs/mechanics/18_pipeline.ipynb #59af0937
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -28,13 +29,15 @@ from .symmetries import KINDS, Symmetry, charge
 from ..optimisers import Schedule
 from ..plots import new_figure, save_figure, style
 from ..progress import bar
+from ..remote import on_urls
 from ..runs import Checkpoints, lock, read_table, write_json, write_table, write_tensors
 from ..training import Learner, Step, train
 
 # %% ../../nbs/mechanics/18_pipeline.ipynb #train-stage
+@partial(on_urls, position=1)
 def train_stage(
     config: ChargeRun,  # what to train; save_every > 0
-    folder: str | Path,  # where everything goes
+    folder: str | Path,  # where everything goes, or a URL
 ) -> Path:  # the folder
     "Train, keeping weights every `save_every` steps; continues an interrupted run, does nothing for a finished one."
     folder = Path(folder)
@@ -181,8 +184,9 @@ def _chosen(metrics: Sequence[str] | None) -> list[str]:
     return list(metrics or METRICS)
 
 
+@partial(on_urls, position=0)
 def extract_stage(
-    folder: str | Path,  # of a run
+    folder: str | Path,  # of a run, or its URL
     metrics: Sequence[str] | None = None,  # which; None: all of METRICS
     overwrite: bool = False,  # compute again what is there
 ) -> list[Path]:  # the tables
@@ -204,8 +208,9 @@ def extract_stage(
     return out
 
 # %% ../../nbs/mechanics/18_pipeline.ipynb #cache-stage
+@partial(on_urls, position=0)
 def cache_stage(
-    folder: str | Path,  # of a run
+    folder: str | Path,  # of a run, or its URL
     metrics: Sequence[str] | None = None,  # which; None: all of METRICS
     law: str = "continuous",  # the theory: "continuous" or "discrete"
 ) -> list[Path]:  # the tables
@@ -231,8 +236,9 @@ def _theory(folder: Path, kind: str, law: str) -> pd.DataFrame:
     return table.loc[table.kind == kind, ["name", "unit", "step", "time", "theory"]]
 
 # %% ../../nbs/mechanics/18_pipeline.ipynb #plot-stage
+@partial(on_urls, position=0)
 def plot_stage(
-    folder: str | Path,  # of a run
+    folder: str | Path,  # of a run, or its URL
     metrics: Sequence[str] | None = None,  # which; None: all of METRICS
 ) -> list[Path]:  # the pictures (png)
     "Draw every cache that holds anything."
