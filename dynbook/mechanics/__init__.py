@@ -7,12 +7,11 @@ __all__ = ['ChargeHistory', 'ChargeRecorder', 'ChargeRun', 'Hyper', 'KINDS', 'LA
            'QUADRATURES', 'Regime', 'Symmetry', 'Term', 'anneal', 'apply', 'cache_stage', 'charge', 'charge_errors',
            'claimed_symmetries', 'crossings', 'curves', 'discrete_roots', 'extract_stage', 'find_symmetries',
            'first_order', 'function_change', 'generator', 'gradient', 'gradient_flow', 'hessian_product',
-           'hessian_topk', 'inner', 'kernel', 'lanczos', 'load', 'modified_flow', 'modified_loss', 'noise_along',
-           'norm2', 'oscillator', 'plot_charges', 'plot_stage', 'predict', 'project', 'recorded', 'regime',
-           'relative_error', 'residuals', 'response', 'save', 'second_order', 'summary', 'to_frame', 'train_stage',
-           'without_epsilon']
+           'hessian_topk', 'inner', 'kernel', 'load', 'modified_flow', 'modified_loss', 'noise_along', 'norm2',
+           'oscillator', 'plot_charges', 'plot_stage', 'predict', 'project', 'recorded', 'regime', 'relative_error',
+           'residuals', 'response', 'save', 'second_order', 'summary', 'to_frame', 'train_stage', 'without_epsilon']
 
-# %% ../../nbs/mechanics/index.ipynb #48089184
+# %% ../../nbs/mechanics/index.ipynb #ae0be87f
 from .annealing import Phase, anneal
 from .charge_plots import plot_charges
 from .charge_runs import ChargeRun, recorded
@@ -20,7 +19,7 @@ from .charge_tables import charge_errors, curves
 from .constraints import claimed_symmetries, first_order, function_change, noise_along, residuals, second_order, without_epsilon
 from .flows import gradient_flow, modified_flow, modified_loss
 from .history import ChargeHistory, Hyper, load, save, to_frame
-from .lanczos import LossAt, gradient, hessian_product, hessian_topk, lanczos, project
+from .lanczos import LossAt, gradient, hessian_product, hessian_topk, project
 from .laws import LAWS, QUADRATURES, crossings, predict, relative_error
 from .oscillator import Oscillator, discrete_roots, kernel, oscillator, response
 from .pipeline import METRICS, cache_stage, extract_stage, plot_stage, train_stage
@@ -31,7 +30,7 @@ from .symmetries import KINDS, Symmetry, Term, apply, charge, find_symmetries, g
 _all_ = [
     "ChargeHistory", "ChargeRecorder", "ChargeRun", "Hyper", "KINDS", "LAWS", "LossAt", "METRICS", "Oscillator", "Phase", "QUADRATURES", "Regime", "Symmetry", "Term",
     "anneal", "apply", "cache_stage", "charge", "charge_errors", "claimed_symmetries", "crossings", "curves", "discrete_roots", "extract_stage", "find_symmetries",
-    "first_order", "function_change", "generator", "gradient", "gradient_flow", "hessian_product", "hessian_topk", "inner", "kernel", "lanczos", "load",
+    "first_order", "function_change", "generator", "gradient", "gradient_flow", "hessian_product", "hessian_topk", "inner", "kernel", "load",
     "modified_flow", "modified_loss", "noise_along", "norm2", "oscillator", "plot_charges", "plot_stage", "predict", "project", "recorded", "regime", "relative_error",
     "residuals", "response", "save", "second_order", "summary", "to_frame", "train_stage", "without_epsilon",
 ]  # fmt: skip
