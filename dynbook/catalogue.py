@@ -6,15 +6,15 @@
 __all__ = ['DIGITS', 'FASHION', 'KUZUSHIJI', 'LETTERS', 'BALANCED', 'BYCLASS', 'BYMERGE', 'EMNIST', 'TORONTO', 'TINY', 'READERS',
            'data_root', 'Reader', 'list_datasets', 'read_source']
 
-# %% ../nbs/core/02_catalogue.ipynb #89ed1aae
+# %% ../nbs/core/02_catalogue.ipynb #741212d5
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import torch
-from sklearn.datasets import load_digits
 from torch import Tensor
 
 from .readers import DataError, Images, read_cifar, read_mnist_like, read_npz, read_tree
@@ -183,12 +183,18 @@ def _how_to_get(name: str, error: Exception) -> str:
         f"Or point root= (or the environment variable DYNBOOK_DATA, now {os.environ.get('DYNBOOK_DATA', 'not set')}) to a folder that has it."
     )
 
-# %% ../nbs/core/02_catalogue.ipynb #read_digits
+# %% ../nbs/core/02_catalogue.ipynb #read-digits
 def _read_digits() -> tuple[Images, None]:
-    "scikit-learn's 1797 digits, 8×8, 0…16 scaled to 0…1."
-    source = load_digits()
-    x = torch.tensor(source.images / 16, dtype=torch.float32)[:, None]
-    return Images(x, torch.tensor(source.target).long(), DIGITS), None
+    "scikit-learn's 1797 digits, 8×8, 0…16 scaled to 0…1, from the file that comes with it; importing all of it takes longer."
+    path = Path(find_spec("sklearn").origin).parent / "datasets" / "data" / "digits.csv.gz"
+    if path.is_file():
+        rows = np.loadtxt(path, delimiter=",")
+    else:
+        from sklearn.datasets import load_digits
+
+        rows = np.column_stack(load_digits(return_X_y=True))
+    x = torch.tensor(rows[:, :-1] / 16, dtype=torch.float32).view(-1, 1, 8, 8)
+    return Images(x, torch.tensor(rows[:, -1]).long(), DIGITS), None
 
 
 def _read_pair(pair: Sequence[torch.utils.data.Dataset]) -> tuple[Images, Images | None]:
