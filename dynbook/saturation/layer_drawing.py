@@ -128,6 +128,8 @@ def plot_layers(
                 draw_field(ax, part)
         for ax in axes[len(parts) :]:
             ax.set_axis_off()
+        for ax in axes[::columns]:
+            ax.set_ylabel("saturation, accuracy")
         shared_legend(fig)
     return fig, axes
 
@@ -205,6 +207,7 @@ def plot_pooled_and_positions(
         draw_field(axes[0], table)
         draw_positions(axes[1], positions)
         draw_border(axes[1], table)
+        axes[0].set_ylabel("saturation, accuracy")
         shared_legend(fig)
     return fig, axes
 

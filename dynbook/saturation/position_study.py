@@ -5,8 +5,7 @@
 # %% auto #0
 __all__ = ['Positions', 'PositionStudy', 'ResNetPositions', 'StemPositions', 'map_sides', 'measure_positions', 'run_positions']
 
-# %% ../../nbs/saturation/23_position_study.ipynb #4b331586
-from collections.abc import Callable
+# %% ../../nbs/saturation/23_position_study.ipynb #3c0c6728
 from dataclasses import dataclass
 from pathlib import Path
 
