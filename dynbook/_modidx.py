@@ -1680,8 +1680,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                                 'dynbook/saturation/experiment.py'),
                                                'dynbook.saturation.experiment.check_steps': ( 'saturation/experiment.html#check_steps',
                                                                                               'dynbook/saturation/experiment.py'),
-                                               'dynbook.saturation.experiment.forward_operations': ( 'saturation/experiment.html#forward_operations',
-                                                                                                     'dynbook/saturation/experiment.py'),
                                                'dynbook.saturation.experiment.pick_device': ( 'saturation/experiment.html#pick_device',
                                                                                               'dynbook/saturation/experiment.py'),
                                                'dynbook.saturation.experiment.register_step': ( 'saturation/experiment.html#register_step',

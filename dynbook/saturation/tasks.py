@@ -7,12 +7,13 @@ __all__ = ['LIGHT', 'GREY', 'EXTRA', 'CIFAR', 'IMAGENET', 'Statistics', 'DATASET
            'place_at', 'TaskSplit', 'jitter', 'lighting', 'auto_augment', 'image_task', 'TaskRow', 'register_dataset',
            'task_row', 'build_task']
 
-# %% ../../nbs/saturation/11_tasks.ipynb #1f7a6c85
+# %% ../../nbs/saturation/11_tasks.ipynb #b4f43269
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
+from fastcore.basics import patch
 from torch import Tensor
 
 from ..catalogue import READERS, data_root
@@ -68,7 +69,8 @@ def _same(x: Tensor, generator: torch.Generator) -> Tensor:
     return x
 
 
-def _shaped(self: TaskSplit, x: Tensor, index: Tensor, generator: torch.Generator | None) -> Tensor:
+@patch
+def shaped(self: TaskSplit, x: Tensor, index: Tensor, generator: torch.Generator | None) -> Tensor:
     "Shrink, then enlarge, place or pad."
     g = self.geometry
     x = resize(x, g.via) if g.via else x
@@ -80,9 +82,6 @@ def _shaped(self: TaskSplit, x: Tensor, index: Tensor, generator: torch.Generato
     if self.zoom and g.size:
         return _centre(resize(x, round(self.zoom * g.size)), g.size)
     return resize(x, g.size) if g.size else x
-
-
-TaskSplit.shaped = _shaped
 
 
 def _centre(x: Tensor, size: int) -> Tensor:

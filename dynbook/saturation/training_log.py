@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['ELSEWHERE', 'Trial', 'evaluate_split', 'layer_columns', 'Meter', 'write_confusion', 'train_trial', 'read_log']
 
-# %% ../../nbs/saturation/13_training_log.ipynb #41015c47
+# %% ../../nbs/saturation/13_training_log.ipynb #9d813bab
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pandas as pd
 import torch
+from fastcore.basics import patch
 from safetensors.torch import load_file
 from torch import nn
 
@@ -54,6 +55,12 @@ class Trial:
         "What decides the numbers: the experiment without places, and the kind of device."
         return replace(self.experiment, device=torch.device(self.device).type, logs_dir=".", cache_dir=None)
 
+    @cached_property
+    def data(self) -> Data:
+        "The task, loaded once."
+        e = self.experiment
+        return build_task(e.dataset, e.resolution, root=e.cache_dir, device=self.device, n_train=e.n_train, n_test=e.n_test)
+
     @property
     def tag(self) -> str:
         "Values that are not the defaults."
@@ -62,33 +69,31 @@ class Trial:
         return ",".join(words)
 
 # %% ../../nbs/saturation/13_training_log.ipynb #folder
-def _folder(self: Trial) -> Path:
+@patch(as_prop=True)
+def folder(self: Trial) -> Path:
     "Where the trial's files lie."
     e = self.experiment
     base = Path(e.logs_dir).expanduser() / e.model / f"{Path(e.dataset).name}_{e.resolution}" / self.run_id
     return base / self.tag if self.tag else base
 
 
-def _stem(self: Trial) -> str:
+@patch(as_prop=True)
+def stem(self: Trial) -> str:
     "How the trial's main files begin."
     e = self.experiment
     return f"{e.model}-{Path(e.dataset).name}-r{e.resolution}-bs{e.batch_size}-e{e.epoch}"
 
-
-def _data(self: Trial) -> Data:
-    "The task, loaded once."
-    e = self.experiment
-    return build_task(e.dataset, e.resolution, root=e.cache_dir, device=self.device, n_train=e.n_train, n_test=e.n_test)
-
-
-def _network(self: Trial) -> nn.Module:
+# %% ../../nbs/saturation/13_training_log.ipynb #network
+@patch
+def network(self: Trial) -> nn.Module:
     "The initial network."
     e, kw = self.experiment, {} if self.experiment.width is None else {"width": self.experiment.width}
     shape = dict(num_classes=self.data.n_classes, in_channels=self.data.input_shape[0], input_size=e.resolution)
     return build_model(e.model, seed=e.seed, original=e.original, **shape, **kw).to(self.device)
 
 
-def _trained(self: Trial) -> nn.Module:
+@patch
+def trained(self: Trial) -> nn.Module:
     "The network with its trained weights, in evaluation mode; raises `FileNotFoundError` before it was trained."
     path = self.folder / f"{self.stem}.safetensors"
     if not path.exists():
@@ -96,11 +101,6 @@ def _trained(self: Trial) -> nn.Module:
     model = self.network()
     model.load_state_dict(load_file(path))
     return model.eval()
-
-
-Trial.folder, Trial.stem, Trial.network, Trial.trained = property(_folder), property(_stem), _network, _trained
-Trial.data = cached_property(_data)
-Trial.data.__set_name__(Trial, "data")
 
 # %% ../../nbs/saturation/13_training_log.ipynb #options
 def _options(e: Experiment, n: int) -> dict:
@@ -159,7 +159,8 @@ class Meter:
             self.live.reset()
 
 # %% ../../nbs/saturation/13_training_log.ipynb #row
-def _row(self: Meter, epoch: int) -> dict[str, object]:
+@patch
+def row(self: Meter, epoch: int) -> dict[str, object]:
     "Everything about one epoch."
     row: dict[str, object] = {"epoch": epoch}
     for name, split, words in (("train", self.data.train, "training"), ("eval", self.data.val, "test")):
@@ -208,9 +209,6 @@ def write_confusion(
     figure.colorbar(shown, label="share of the true class")
     with atomic_path(path) as beside:
         figure.savefig(beside, format="png", dpi=120)
-
-
-Meter.row = _row
 
 # %% ../../nbs/saturation/13_training_log.ipynb #fit
 def _fit(trial: Trial, config: Experiment, run: Run) -> pd.DataFrame:
