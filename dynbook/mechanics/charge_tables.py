@@ -87,14 +87,21 @@ def runs_of(
     shared = {name: getattr(sweep, name) for name in names}
     out = []
     for norm in norms:
-        network = dict(model=sweep.model, norm=norm) if sweep.model == "small_vgg" else dict(model=sweep.model + "_bn" * norm)
+        network = dict(model=sweep.model, norm=norm) if sweep.model == "small_vgg" else dict(model=_twin(sweep.model, norm))
         out += [ChargeRun(**network, **shared, **s) for s in settings(sweep)]
     return out
 
 
+def _twin(model: str, norm: bool) -> str:
+    "The name of a network with or without normalisation: `_bn` adds it, `_nobn` takes it from residual networks."
+    if "resnet" in model:
+        return model.removesuffix("_nobn") + "_nobn" * (not norm)
+    return model + "_bn" * norm
+
+
 def normalised(run: ChargeRun) -> bool:
     "Whether a run's network has batch normalisation."
-    return run.norm or run.model.endswith("_bn")
+    return run.norm or run.model.endswith("_bn") or "resnet" in run.model and not run.model.endswith("_nobn")
 
 
 def run_sweep(

@@ -124,5 +124,5 @@ def plot_landscape(
         picture = ax.contourf(x, y, np.maximum(z, low), levels=18, cmap="magma")
         ax.set(title=TITLES[kind], xlabel="$w_1$", ylabel="$w_2$" if kind == "translation" else "", aspect="equal")
         ax.grid(False)
-        fig.colorbar(picture, ax=ax, shrink=0.6, label="log₁₀ ‖∇L‖²" if kind == "rescale" else "", format="%.1f")
+        fig.colorbar(picture, ax=ax, shrink=0.6, format="%.1f").ax.set_title("log₁₀ ‖∇L‖²", fontsize=7)
     return fig, axes

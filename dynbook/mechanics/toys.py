@@ -119,7 +119,7 @@ def plot_fields(
         norm = np.hypot(g1, g2)
         stream = ax.streamplot(x, y, -g1, -g2, color=np.log10(norm), cmap="viridis", density=0.6, linewidth=0.9, arrowsize=0.6)
         ax.set(title=TITLES[kind], xlabel="$w_1$", ylabel="$w_2$", aspect="equal")
-        fig.colorbar(stream.lines, ax=ax, shrink=0.6, label="log₁₀ ‖∇L‖" if kind == "rescale" else "")
+        fig.colorbar(stream.lines, ax=ax, shrink=0.6).ax.set_title("log₁₀ ‖∇L‖", fontsize=7)
     return fig, axes
 
 # %% ../../nbs/mechanics/09_toys.ipynb #levels

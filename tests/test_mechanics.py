@@ -1,0 +1,50 @@
+"""The matrix of data and networks: every cell is a configuration that trains, extracts and plots."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from project import NBS, name
+
+from dynbook.config import from_dict
+from dynbook.mechanics.charge_runs import ChargeRun, build_network
+from dynbook.mechanics.pipeline import cache_stage, train_stage
+from dynbook.mechanics.symmetries import find_symmetries, summary
+from dynbook.runs import read_table
+
+CELLS = sorted((NBS / "mechanics" / "paper").glob("mechanics_matrix_*.yaml"))
+SHAPES = {"mnist": (1, 28, 10), "cifar10": (3, 32, 10), "cifar100": (3, 32, 100)}
+SHAPES |= {"tiny_imagenet": (3, 64, 200), "imagenet": (3, 224, 1000)}
+
+
+class Shape:
+    "What a network must know of its data."
+
+    def __init__(self, dataset: str):
+        channels, size, self.n_classes = SHAPES[dataset]
+        self.input_shape = (channels, size, size)
+
+
+def read(path: Path) -> ChargeRun:
+    return from_dict(ChargeRun, yaml.safe_load(path.read_text(encoding="utf-8")))
+
+
+@pytest.mark.parametrize("path", CELLS, ids=name)
+def test_a_cell_has_charges(path: Path) -> None:
+    config = replace(read(path), device="cpu")
+    data = Shape(config.dataset)
+    found = summary(find_symmetries(build_network(config, data), torch.randn(1, *data.input_shape)))
+    normalised = config.model.endswith("_bn") or config.model in ("mechanics_resnet18", "resnet50")
+    assert found["translation"] > 0 and (found["scale"] > 0) == normalised
+    assert config.save_every % config.every == 0 and config.steps >= config.save_every
+
+
+def test_a_cell_cut_short_trains_and_agrees_with_theory(tmp_path: Path) -> None:
+    cell = next(p for p in CELLS if p.stem.endswith("mnist_conv"))
+    config = replace(read(cell), device="cpu", dataset="digits", steps=20, every=5, save_every=10)
+    train_stage(config, tmp_path / "run")
+    table = read_table(cache_stage(tmp_path / "run", ["rescale"], law="discrete")[0])
+    assert set(table.step) == {0, 10, 20}
+    assert (table.theory - table.measured).abs().max() < 1e-4 * table.measured.abs().max()
