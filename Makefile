@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip install -q --disable-pip-version-check -c constraint
 PYTEST := $(BIN)/python -m pytest
 METADATA := settings.ini setup.py pyproject.toml constraints.txt
 
-.PHONY: help fig6 test book real docs readme gallery hooks clean
+.PHONY: help fig6 test book real cluster docs readme gallery hooks clean
 
 help: ## list the commands
 	@grep -hE '^[a-z0-9]+:.*## ' Makefile | sed -E 's/^([a-z0-9]+):.*## (.*)/make \1|\2/' | awk -F'|' '{printf "%-14s %s\n", $$1, $$2}'
@@ -33,13 +33,16 @@ fig6: $(VENV)/.installed ## run the quick-start figure (ARGS="-p lr 0.1" changes
 		-e 's/\(.*\.csv\)$$/table:   \1/' -e 's/\(.*\.png\)$$/picture: \1/' -e 's/^\(figures.*\)/also:    \1/'
 
 test: $(VENV)/.installed-dev ## ring 1: the library's notebooks, fig6 and the thin suite
-	$(PYTEST) tests -n 2 -m 'not real and not figures' $(ARGS)
+	$(PYTEST) tests -n 2 -m 'not real and not figures and not cluster' $(ARGS)
 
 book: $(VENV)/.installed-dev ## ring 2: every figure notebook, strict, two at a time
 	$(PYTEST) tests -n 2 -m 'figures and not real' $(ARGS)
 
 real: $(VENV)/.installed-dev ## ring 3: a browser, an installed wheel, a cluster
 	$(PYTEST) tests -m real $(ARGS)
+
+cluster: $(VENV)/.installed-dev ## as root on Debian: install Slurm, start it on this machine, and test the engine on it
+	$(PYTEST) tests -m cluster $(ARGS)
 
 docs: $(VENV)/.installed-dev ## build the documentation site in site/
 	$(BIN)/python tools/docs.py
