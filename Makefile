@@ -38,7 +38,7 @@ test: $(VENV)/.installed-dev ## ring 1: the library's notebooks, fig6 and the th
 book: $(VENV)/.installed-dev ## ring 2: every figure notebook, strict, two at a time
 	$(PYTEST) tests -n 2 -m 'figures and not real' $(ARGS)
 
-real: $(VENV)/.installed-dev ## ring 3: a browser, an installed wheel, a cluster
+real: $(VENV)/.installed-dev ## ring 3: a browser, an installed wheel
 	$(PYTEST) tests -m real $(ARGS)
 
 cluster: $(VENV)/.installed-dev ## as root on Debian: install Slurm, start it on this machine, and test the engine on it
