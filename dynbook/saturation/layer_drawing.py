@@ -196,18 +196,21 @@ def draw_positions(
 
 
 def plot_pooled_and_positions(
-    table: pd.DataFrame,  # from `run_layers`, one model and view
-    positions: pd.DataFrame,  # from `run_positions`, the same network
+    table: pd.DataFrame,  # from `run_layers`, one view
+    positions: pd.DataFrame,  # from `run_positions`, the same networks
 ) -> tuple[Figure, list[Axes]]:
-    "Probes on pooled maps beside probes at single positions."
-    fig, axes = new_figure(1, 2, width=PAGE, height=3.0)
+    "Probes on pooled maps beside probes at single positions, a row per model."
+    models = list(table.model.unique())
+    fig, axes = new_figure(len(models), 2, width=PAGE, height=2.5 * len(models) + 0.6)
     with style():
-        draw_layers(axes[0], table)
-        draw_border(axes[0], table)
-        draw_field(axes[0], table)
-        draw_positions(axes[1], positions)
-        draw_border(axes[1], table)
-        axes[0].set_ylabel("saturation, accuracy")
+        for model, pooled, single in zip(models, axes[::2], axes[1::2]):
+            part = table[table.model == model]
+            draw_layers(pooled, part)
+            draw_field(pooled, part)
+            draw_positions(single, positions[positions.model == model])
+            for ax in (pooled, single):
+                draw_border(ax, part)
+            pooled.set_ylabel("saturation, accuracy")
         shared_legend(fig)
     return fig, axes
 
