@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Pool', 'check_pool', 'pooled', 'feature_batches', 'channels_spatial', 'layer_features']
 
-# %% ../../nbs/saturation/03_features.ipynb #b315135b
+# %% ../../nbs/saturation/03_features.ipynb #e8b42b1f
 import errno
 import hashlib
 import json
@@ -24,7 +24,6 @@ from torch import Tensor, nn
 from ..activations import Selection, capture
 from ..graph import mode_of
 from ..progress import bar
-from .covariance import channels_second
 from .outputs import Loader, batch_first, batches_of, channel_dim, device_of, plain_attention, tracked_layers
 
 # %% ../../nbs/saturation/03_features.ipynb #check-pool

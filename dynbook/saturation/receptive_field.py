@@ -179,9 +179,9 @@ def _summed(x: Tensor, kernel_size: object, stride: object = None, padding: obje
 def _generic(model: nn.Module) -> nn.Module:
     "A copy in float64 with random positive weights and no effect of normalisation layers' statistics."
     model, g = copy.deepcopy(model).double().eval(), torch.Generator().manual_seed(0)
-    for p in model.parameters():
+    for name, p in model.named_parameters():
         fan = max(1, p[0].numel() if p.ndim > 1 else 1)
-        p.data = (0.5 + torch.rand(p.shape, generator=g, dtype=torch.float64)) / fan
+        p.data = (0.5 + torch.rand(p.shape, generator=g, dtype=torch.float64)) / fan * (not name.endswith("bias"))
     for m in model.modules():
         if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.running_var is not None:
             m.running_mean.zero_(), m.running_var.fill_(1.0)
@@ -195,7 +195,7 @@ def empirical_receptive_field(
 ) -> int | tuple[int, ...]:  # one number if it is the same along all axes
     "Extent of the input pixels that can change the unit in the middle of a layer's output, by the support of its gradient."
     shape = example_shapes(model, size)[0]
-    x = torch.rand(shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64).requires_grad_()
+    x = (1e-6 * torch.rand(shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)).requires_grad_()  # bounded activations stay open
     kept: list[Tensor] = []
     copied = _generic(model)
     with _Averaging(), capture(copied, lambda name, a: kept.append(a), [layer], detach=False):
