@@ -11,7 +11,6 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
-import ipywidgets
 import numpy as np
 import pandas as pd
 import torch
