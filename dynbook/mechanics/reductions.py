@@ -140,18 +140,18 @@ class Reducer:
 # %% ../../nbs/mechanics/06_reductions.ipynb #make-rows
 @patch
 def _make_rows(self: Reducer) -> None:
-    "Where readings wait: sums of small tensors in their precision, of large ones in float64; one more row than may wait."
-    self.places, ends = {}, {"small": 0, "large": 0}
+    "Where readings wait: sums of small tensors in their precision, of large ones in float64; a row more if several may wait."
+    self.places, ends, rows = {}, {"small": 0, "large": 0}, self.depth + (self.depth > 1)
     for bucket in self.buckets:
         part = "large" if bucket.way == "large" else "small"
         for kind in bucket.kinds:
             start, ends[part] = ends[part], ends[part] + math.prod(bucket.out(kind))
             self.places[bucket.names, kind] = (part, slice(start, ends[part]))
         self.norms = ends["small"] if bucket.way == "stretches" else getattr(self, "norms", 0)
-    self.small = torch.zeros(self.depth + 1, ends["small"], dtype=self.dtype, device=self.device)
-    self.large = torch.zeros(self.depth + 1, ends["large"], dtype=torch.float64, device=self.device)
+    self.small = torch.zeros(rows, ends["small"], dtype=self.dtype, device=self.device)
+    self.large = torch.zeros(rows, ends["large"], dtype=torch.float64, device=self.device)
     view = lambda b, k, i: getattr(self, self.places[b.names, k][0])[i, self.places[b.names, k][1]].view(b.out(k))  # noqa: E731
-    self.views = [[{k: view(b, k, i) for k in b.kinds} for b in self.buckets] for i in range(self.depth + 1)]
+    self.views = [[{k: view(b, k, i) for k in b.kinds} for b in self.buckets] for i in range(rows)]
     self.spaces = {b.names: self.buffer[: b.entries].view(-1, *b.shape) for b in self.buckets if b.way == "small"}
 
 
@@ -212,7 +212,7 @@ def reduce(
 ) -> Tensor:  # (n,) float64
     "The signed squared norm, or signed product, of every charge."
     self.read(a, b)
-    return self.collect(slice(self.depth, None), b is None)[0]
+    return self.collect(slice(-1, None), b is None)[0]
 
 # %% ../../nbs/mechanics/06_reductions.ipynb #read-stretches
 @patch
