@@ -104,6 +104,48 @@ def _last_parts(self: Basis, v: Tensor, rows: int) -> tuple[Tensor, ...]:
     columns = width - width % self.h
     return tuple(p for p in (v[: rows * columns], v[rows * columns :]) if len(p))
 
+# %% ../nbs/core/23_factored.ipynb #expand
+@patch
+def expand(
+    self: Basis,
+    core: Tensor,  # (r, r) symmetric
+    out: Tensor,  # (P, P) written
+) -> Tensor:  # the same
+    "$E K E^\\top$ of a symmetric core."
+    at = 0 if self.Q is None else self.h * self.Q.shape[1]
+    first, E = self._first, self.lift
+    half = E(torch.cat([core[:, :0], core[:, at:]], 1))  # (P, r - at)
+    rest = self._lift_rest(half.T.contiguous())
+    out[first:] = rest
+    out[:first, first:] = rest[:, :first].T
+    if self.Q is not None:
+        self._expand_first(core[:at, :at], out)
+    return out
+
+
+@patch
+def _lift_rest(self: Basis, U: Tensor) -> Tensor:
+    "The rows behind the first layer."
+    if self.Q2 is None:
+        return U
+    n = U.shape[1]
+    return torch.cat([torch.einsum("ajv,ca->cjv", p.reshape(self.C - 1, -1, n), self.Q2).reshape(-1, n) for p in self._last_parts(U, self.C - 1)])
+
+
+@patch
+def _expand_first(self: Basis, K: Tensor, out: Tensor) -> None:
+    "The blocks between units of the first layer, unit by unit."
+    (width, k), h = self.Q.shape, self.h
+    d = width - self.bias
+    half = torch.matmul(self.Q, K.reshape(h, k, h * k)).reshape(h, width, h, k)
+    for i in range(h):
+        block = torch.matmul(half[i].transpose(0, 1), self.Q.T)  # (h, width, width): units j, rows of i, columns of j
+        out[i * d : (i + 1) * d, : h * d].view(d, h, d).copy_(block[:, :d, :d].transpose(0, 1))
+        if self.bias:
+            out[h * d + i, : h * d].view(h, d).copy_(block[:, d, :d])
+            out[i * d : (i + 1) * d, h * d : h * width] = block[:, :d, d].T
+            out[h * d + i, h * d : h * width] = block[:, d, d]
+
 # %% ../nbs/core/23_factored.ipynb #eigen
 @dataclass(frozen=True)
 class Eigen:
@@ -122,6 +164,7 @@ class BatchHessian:
     core_grad: Tensor  # (r,) gradient in core coordinates
     core: Tensor  # (r, r) K
     basis: Basis  # E
+    kinks: tuple[Tensor, Tensor] | None = None  # inputs (N, k) and which units they reach (N, h), for one hidden ReLU layer
 
     @property
     def grad(self) -> Tensor:
@@ -139,10 +182,15 @@ class BatchHessian:
         "The eigenvalues on the core, ascending, (r,); P - r further ones are exactly zero."
         return torch.linalg.eigvalsh(self.core)
 
-    def dense(self) -> Tensor:
-        "The whole matrix, (P, P); only for looking at it."
-        half = self.basis.lift(self.core)  # E K
-        return self.basis.lift(half.T)
+    def dense(
+        self,
+        out: Tensor | None = None,  # (P, P) where to write; None: a new matrix
+    ) -> Tensor:  # (P, P)
+        "The whole matrix; only for looking at it."
+        P = self.basis.P
+        if out is not None and (out.shape != (P, P) or out.dtype != self.core.dtype or not out.is_contiguous()):
+            raise ValueError(f"out: got shape {tuple(out.shape)}, {out.dtype}; accepted: {(P, P)}, {self.core.dtype}, contiguous")
+        return self.basis.expand(self.core, self.core.new_empty(P, P) if out is None else out)
 
 # %% ../nbs/core/23_factored.ipynb #softmax-end
 ACTIVATION_DERIVATIVES: dict[type, Callable[[Tensor], tuple[Tensor, Tensor, Tensor]]] = {
@@ -265,7 +313,9 @@ def of(
     Q2 = _output_basis(parts[2].out_features, theta) if loss_fn is cross_entropy else None
     basis = Basis(len(theta), parts[0].out_features, parts[0].bias is not None, Q, parts[2].out_features, Q2)
     with torch.no_grad():
-        return BatchHessian(*_closed_core(parts[0](flat), Z, parts[1], parts[2], ENDS[loss_fn], y, Q2), basis)
+        z = parts[0](flat)
+        kinks = (Z, z > 0) if type(parts[1]) is nn.ReLU else None
+        return BatchHessian(*_closed_core(z, Z, parts[1], parts[2], ENDS[loss_fn], y, Q2), basis, kinks)
 
 
 def _generic(loss: FlatLoss, core_theta: Tensor, basis: Basis) -> BatchHessian:

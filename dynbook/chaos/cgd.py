@@ -5,12 +5,13 @@
 # %% auto #0
 __all__ = ['ALIASES', 'PRUNE', 'SELECT', 'choose', 'prune_mask', 'CGD', 'fixed_directions']
 
-# %% ../../nbs/chaos/01_cgd.ipynb #1aafb413
+# %% ../../nbs/chaos/01_cgd.ipynb #126b4ef2
 from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor
 
+from ..active import Modes
 from .lyapunov import LyapunovSpectrum, local_exponents
 from ..factored import BatchHessian
 
@@ -107,7 +108,7 @@ class CGD(torch.optim.SGD):
         self.rule = dict(prune=_known("prune", prune, PRUNE), k=k, select=_known("select", select, SELECT), tol=tol, generator=generator)
         self.begin, self.gamma, self.noise, self.generator, self.steps = start, gamma, noise, generator, 0
         self.fixed = None if basis is None else fixed_directions(basis, **self.rule)
-        self.removed, self.pruned_energy = 0, 0.0  # of the last step: directions, and their share of |g|²
+        self.removed, self.pruned_energy, self.eigenvalues = 0, 0.0, None  # of the last step: directions, their share of |g|², the spectrum
 
     def step(
         self,
@@ -122,7 +123,7 @@ class CGD(torch.optim.SGD):
         originals = [p.grad for p in params]
         if any(g is None for g in originals):
             raise ValueError("params: got parameters without a gradient; accepted: a gradient for each, from the same loss as the curvature")
-        self.removed, self.pruned_energy = 0, 0.0
+        self.removed, self.pruned_energy, self.eigenvalues = 0, 0.0, None
         if self.steps >= self.begin:
             g = torch.cat([grad.reshape(-1) for grad in originals])
             change = self._change(g, curvature)
@@ -137,21 +138,26 @@ class CGD(torch.optim.SGD):
     def _change(self, g: Tensor, curvature: BatchHessian | Tensor | None) -> Tensor:
         "What is added to the gradient: removed components with the opposite sign, and noise."
         if self.fixed is not None:
-            return self._replace(self.fixed, self.fixed.T @ g, g)
+            return self.fixed @ self._replacement(self.fixed.T @ g, g)
         if curvature is None:
             raise ValueError("curvature: got None; accepted: the factored Hessian of the batch, or a matrix (P, P)")
         whole = isinstance(curvature, Tensor)
-        w, U = torch.linalg.eigh(curvature) if whole else (lambda e: (e.w, e.U))(curvature.eigh())
-        mask = prune_mask(w, self.param_groups[0]["lr"], **self.rule)
-        core = g if whole else curvature.basis.compress(g)
-        change = self._replace(U[:, mask], U[:, mask].T @ core, g)
+        if not whole and self.rule["prune"] != "random":  # the control draws from the whole core
+            curvature = curvature.active()
+        modes = Modes.of(curvature if whole else curvature.core)
+        mask = prune_mask(modes.w, self.param_groups[0]["lr"], **self.rule)
+        self.eigenvalues = modes.w
+        coords = modes.coordinates(g if whole else curvature.basis.compress(g))
+        coords[mask] = self._replacement(coords[mask], g)
+        coords[~mask] = 0
+        change = modes.combine(coords)
         return change if whole else curvature.basis.lift(change)
 
-    def _replace(self, V: Tensor, coords: Tensor, g: Tensor) -> Tensor:
-        self.removed, self.pruned_energy = V.shape[1], float(coords.square().sum() / g.square().sum().clamp_min(1e-300))
+    def _replacement(self, removed: Tensor, g: Tensor) -> Tensor:
+        "What is added along the removed directions."
+        self.removed, self.pruned_energy = len(removed), float(removed.square().sum() / g.square().sum().clamp_min(1e-300))
         scale = 0.0 if self.noise is None else float(g.abs().mean()) if self.noise == "mean" else self.noise
-        new = scale * torch.randn(coords.shape, generator=self.generator, dtype=g.dtype).to(g.device) if scale else 0.0
-        return V @ (new - coords)
+        return scale * torch.randn(removed.shape, generator=self.generator, dtype=g.dtype).to(g.device) - removed if scale else -removed
 
 
 def fixed_directions(

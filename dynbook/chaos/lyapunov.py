@@ -4,21 +4,26 @@
 
 # %% auto #0
 __all__ = ['local_exponents', 'Curvature', 'Tangent', 'LyapunovSpectrum', 'spectrum', 'sweep_spectrum', 'benettin', 'Trace',
-           'volume', 'record']
+           'volume', 'record', 'carried', 'plain_spectrum', 'save_spectrum', 'load_spectrum']
 
-# %% ../../nbs/chaos/00_lyapunov.ipynb #33e98903
+# %% ../../nbs/chaos/00_lyapunov.ipynb #71423f5f
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 import torch
 from fastcore.basics import patch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor
 
+import dynbook.active  # noqa: F401  (BatchHessian.active)
 from ..curvature import flatten
 from ..factored import BatchHessian
+from ..runs import write_tensors
 
 # %% ../../nbs/chaos/00_lyapunov.ipynb #local-exponents
 def local_exponents(
@@ -196,3 +201,52 @@ def record(
         torch.nn.utils.vector_to_parameters(theta, model.parameters())
         hessians.append(b), thetas.append(theta), losses.append(b.loss)
     return Trace(hessians, torch.stack(thetas), torch.stack(losses), lr, momentum)
+
+def carried(
+    model: torch.nn.Module,  # where to start; not changed
+    batches: Iterable[tuple[Tensor, Tensor]],  # (inputs, labels), one per step
+    lr: float,  # η
+    momentum: float = 0.0,  # μ
+) -> Iterator[tuple[Tensor, BatchHessian, Tangent]]:  # per step: parameters after it, Hessian before it, whole tangent map after it
+    "Train by plain SGD and carry the whole tangent map, without keeping Hessians."
+    model = copy.deepcopy(model)
+    theta = flatten(model)
+    state, v = Tangent.start(torch.eye(len(theta), dtype=theta.dtype, device=theta.device), lr, momentum), torch.zeros_like(theta)
+    for x, y in batches:
+        b = BatchHessian.of(model, x, y)
+        v = momentum * v + b.grad
+        theta, state = theta - lr * v, state.step(b.active())
+        torch.nn.utils.vector_to_parameters(theta, model.parameters())
+        yield theta, b, state
+
+
+def plain_spectrum(
+    model: torch.nn.Module,  # where to start; not changed
+    batches: Iterable[tuple[Tensor, Tensor]],  # (inputs, labels), one per step
+    lr: float,  # η
+) -> LyapunovSpectrum:
+    "All exponents and directions of a run of SGD."
+    state = None
+    for step in carried(model, batches, lr):
+        state = step[2]
+    return spectrum(state)
+
+
+def save_spectrum(
+    path: str | Path,  # a .safetensors file
+    found: LyapunovSpectrum,  # exponents and directions
+) -> None:
+    "Keep a spectrum on disk."
+    tensors = {"exponents": found.exponents, "directions": found.directions, "final_directions": found.final_directions}
+    write_tensors(path, tensors | {"t": torch.tensor(found.t), "converged": torch.tensor(found.converged)})
+
+
+def load_spectrum(
+    path: str | Path,  # from `save_spectrum`
+) -> LyapunovSpectrum:
+    "Read a spectrum back; raises `ValueError` if the file is none."
+    try:
+        parts = load_file(path)
+        return LyapunovSpectrum(parts["exponents"], parts["directions"], parts["final_directions"], int(parts["t"]), bool(parts["converged"]))
+    except (OSError, KeyError, SafetensorError) as error:
+        raise ValueError(f"path: got {path}, which is no stored spectrum ({type(error).__name__}); accepted: a file written by save_spectrum") from error
