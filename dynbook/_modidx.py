@@ -1537,7 +1537,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                               'dynbook.runs._beat': ('core/runs.html#_beat', 'dynbook/runs.py'),
                               'dynbook.runs._born': ('core/runs.html#_born', 'dynbook/runs.py'),
                               'dynbook.runs._checksum': ('core/runs.html#_checksum', 'dynbook/runs.py'),
-                              'dynbook.runs._earlier_life': ('core/runs.html#_earlier_life', 'dynbook/runs.py'),
                               'dynbook.runs._empty': ('core/runs.html#_empty', 'dynbook/runs.py'),
                               'dynbook.runs._finish': ('core/runs.html#_finish', 'dynbook/runs.py'),
                               'dynbook.runs._git_revision': ('core/runs.html#_git_revision', 'dynbook/runs.py'),

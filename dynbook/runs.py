@@ -180,12 +180,6 @@ def slurm_job() -> tuple[str, int] | None:
     return name, int(env.get("SLURM_RESTART_COUNT", 0))
 
 
-def _earlier_life(owner: Mapping) -> bool:
-    "Whether a lock was taken by this very Slurm job before it was requeued, on whatever machine."
-    now = slurm_job()
-    return now is not None and owner.get("job") == now[0] and owner.get("restarts", 0) < now[1]
-
-
 def _stale(path: Path) -> bool:
     try:
         age = time.time() - path.stat().st_mtime
@@ -194,7 +188,8 @@ def _stale(path: Path) -> bool:
         return False
     except json.JSONDecodeError:
         return age > SILENCE
-    if _earlier_life(owner):
+    now = slurm_job()
+    if now and owner.get("job") == now[0] and owner.get("restarts", 0) < now[1]:  # taken by this very job before it was requeued
         return True
     if owner["host"] == socket.gethostname():
         return _born(owner["pid"]) != owner["born"]

@@ -218,7 +218,7 @@ def reduce(
 @patch
 def _read_stretches(self: Reducer, bucket: _Bucket, views: Mapping[str, Tensor], a: Callable, b: Callable | None) -> None:
     "Runs of neighbouring entries: norms, or sums of products."
-    name, ((kind, view),) = bucket.names[0], views.items()
+    name, (view,) = bucket.names[0], views.values()
     left = a(name).reshape(len(view), -1).to(self.dtype)
     if b is None:
         torch.linalg.vector_norm(left, 2, 1, out=view)
