@@ -30,7 +30,7 @@ def _uniform(low: float, high: float, shape: tuple[int, ...], generator: torch.G
         u[zero] = torch.rand(int(zero.sum()), generator=generator, dtype=torch.float64)
     return low + (high - low) * u
 
-# %% ../../nbs/teleport/00_cob.ipynb #sample_cob
+# %% ../../nbs/teleport/00_cob.ipynb #sample-cob
 def sample_cob(
     sym: ScaleSymmetry,  # the scale variables
     cob_range: float = 0.5,  # r; how far from the centre
@@ -58,14 +58,18 @@ def project_cob(
     cob: Tensor,  # (…, n_variables), no zeros
 ) -> Tensor:  # (…, n_variables)
     "The nearest admissible change of basis: absolute values for positive variables, signs for sign variables, 1 for variable 0."
-    cob = torch.where(sym.domain == POSITIVE, cob.abs(), cob)
-    cob = torch.where(sym.domain == SIGN, cob.sign(), cob)
+    positive, sign = ((sym.domain == d).to(cob.device) for d in (POSITIVE, SIGN))
+    if positive.any():
+        cob = torch.where(positive, cob.abs(), cob)
+    if sign.any():
+        cob = torch.where(sign, cob.sign(), cob)
     return torch.cat([torch.ones_like(cob[..., :1]), cob[..., 1:]], -1)
 
 # %% ../../nbs/teleport/00_cob.ipynb #is-admissible
 def _is_admissible(sym: ScaleSymmetry, cob: Tensor) -> bool:
     "Whether every entry is allowed, in one pass over the entries; not-a-number fails every comparison."
-    low, high = cob.detach().abs().aminmax() if len(cob) else (torch.ones(()), torch.ones(()))
+    low, high = cob.detach().aminmax() if len(cob) else (torch.ones(()), torch.ones(()))
+    low, high = (low, high) if low > 0 else cob.detach().abs().aminmax()
     positive, sign = ((sym.domain == d).to(cob.device) for d in (POSITIVE, SIGN))
     tests = (low > 0, high < torch.inf, (cob[..., 0] == 1).all(), (cob[..., positive] > 0).all(), (cob[..., sign].abs() == 1).all())
     return all(bool(test) for test in tests)
