@@ -6,7 +6,7 @@
 __all__ = ['BAND', 'PAIRS', 'Exponents', 'Overlaps', 'lyapunov_subspaces', 'hessian_subspaces', 'run_exponents', 'largest',
            'growth_criteria', 'overlap_criteria', 'spectrum_criteria', 'paired_exponents']
 
-# %% ../../nbs/chaos/05_ftle.ipynb #7df4686e
+# %% ../../nbs/chaos/05_ftle.ipynb #3e5e6ed1
 import dataclasses
 import itertools
 from dataclasses import dataclass
@@ -20,8 +20,8 @@ from torch import Tensor
 from .divergence import random_overlap, subspace_overlap
 from .lyapunov import LyapunovSpectrum, Tangent, carried, record, spectrum
 from .networks import PRECISIONS, Training, data_of, forever, network
-from .pruning import patiently
 from ..config import option
+from ..engines import patiently
 from ..factored import BatchHessian
 from ..figure import Criteria
 from ..models import ACTIVATIONS

@@ -6,7 +6,7 @@ r"""Displaced copies against $\|Y_Td\|$ for shrinking displacements; the factore
 __all__ = ['Prediction', 'run_prediction', 'prediction_criteria', 'plot_prediction', 'Timing', 'measure', 'timing_criteria',
            'plot_times']
 
-# %% ../../nbs/chaos/07_linear.ipynb #fce8be88
+# %% ../../nbs/chaos/07_linear.ipynb #c9191914
 import dataclasses
 import itertools
 import time
@@ -23,9 +23,9 @@ from torch import Tensor
 from .divergence import twin_distances
 from .lyapunov import record, sweep_spectrum
 from .networks import Training, data_of, forever, network
-from .pruning import patiently
 from ..config import Config, option
 from ..curvature import flat_loss, flatten, hessian
+from ..engines import patiently
 from ..factored import BatchHessian
 from ..figure import Criteria
 from ..models import ACTIVATIONS, create_model

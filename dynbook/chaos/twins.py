@@ -6,7 +6,7 @@
 __all__ = ['COLOURS', 'Twins', 'directions', 'run_twins', 'ends', 'fit_of', 'ordering_criteria', 'law_criteria', 'plot_twins',
            'plot_law']
 
-# %% ../../nbs/chaos/04_twins.ipynb #10f70ea1
+# %% ../../nbs/chaos/04_twins.ipynb #732f95fe
 import dataclasses
 import itertools
 from dataclasses import dataclass
@@ -21,9 +21,9 @@ from torch import Tensor
 from .divergence import STRATEGIES, DivergenceFit, exponential_bounds, fit_divergence, perturbation, twin_distances
 from .lyapunov import LyapunovSpectrum, carried, load_spectrum, spectrum
 from .networks import Training, data_of, forever, network
-from .pruning import patiently
 from ..config import option
 from ..data import Data
+from ..engines import patiently
 from ..figure import Criteria
 from ..models import ACTIVATIONS
 from ..plots import PALETTE, new_figure, style

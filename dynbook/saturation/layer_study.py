@@ -4,12 +4,10 @@
 
 # %% auto #0
 __all__ = ['ASIDE', 'View', 'parse_view', 'Recipe', 'Network', 'Layers', 'network_of', 'load_data', 'build_network',
-           'main_convolutions', 'train_network', 'patiently', 'trained_network', 'layer_table', 'measure_layers']
+           'main_convolutions', 'train_network', 'trained_network', 'layer_table', 'measure_layers']
 
-# %% ../../nbs/saturation/20_layer_study.ipynb #bc569e01
+# %% ../../nbs/saturation/20_layer_study.ipynb #622c4310
 import re
-import time
-from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -20,12 +18,13 @@ from torch import nn
 
 from ..config import Config, option
 from ..data import NORMALISE, Data, Split, balanced_subset, epoch_generator
+from ..engines import patiently
 from ..fitting import fit
 from ..optimisers import OPTIMISERS, SCHEDULES, Optimiser, Schedule
-from ..runs import Locked, Run, run_or_load, write_tensors
+from ..runs import Run, write_tensors
 from .families import VGG_CFGS, vgg
-from .names import build_model, model_row
 from .layer_probes import probe_curve
+from .names import build_model, model_row
 from .receptive_field import receptive_fields
 from .tasks import image_task
 from .tracker import layer_saturation
@@ -191,22 +190,7 @@ def train_network(
     write_tensors(run.folder / "weights.safetensors", dict(learner.model.state_dict()))
     return table.assign(accuracy=float(learner.evaluate(data.val)[1]))
 
-# %% ../../nbs/saturation/20_layer_study.ipynb #patiently
-def patiently(
-    config: Config,  # what to run
-    work: Callable[[Config, Run], pd.DataFrame],  # does it
-    root: str | Path | None = None,  # folder of all runs
-    force: bool = False,  # run again
-    wait: float = 0.5,  # seconds between looks at a run that another process holds
-) -> pd.DataFrame:
-    "Run, resume or load; wait for another process that is at it."
-    while True:
-        try:
-            return run_or_load(config, work, root, force)
-        except Locked:
-            time.sleep(wait)
-
-
+# %% ../../nbs/saturation/20_layer_study.ipynb #trained-network
 def trained_network(
     config: Network,  # which network; a measurement's configuration will do
     root: str | Path | None = None,  # folder of all runs

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Positions', 'PositionStudy', 'ResNetPositions', 'StemPositions', 'map_sides', 'measure_positions', 'run_positions']
 
-# %% ../../nbs/saturation/23_position_study.ipynb #3c0c6728
+# %% ../../nbs/saturation/23_position_study.ipynb #1f5f7ce1
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,9 +16,9 @@ from torch import nn
 
 from ..activations import collect
 from ..config import option
-from ..engines import Engine, Here
+from ..engines import Engine, Here, patiently
 from ..runs import Run
-from .layer_study import Network, main_convolutions, patiently, trained_network
+from .layer_study import Network, main_convolutions, trained_network
 from .layer_probes import probe_map
 from .receptive_field import receptive_fields
 from .studies import LayerStudy, finish_runs, labelled, study_runs

@@ -8,7 +8,7 @@ __all__ = ['SMALL_NET', 'LayerStudy', 'study_runs', 'finish_runs', 'labelled', '
            'TwoModelSizeStudy', 'DeepSizeStudy', 'ResolutionStudy', 'FourResolutions', 'DepthStudy', 'ThreeDepths',
            'TailStudy', 'TwoDataStudy', 'DilationStudy', 'SkipStudy', 'StemStudy', 'TableStudy', 'second_study']
 
-# %% ../../nbs/saturation/21_studies.ipynb #853e9acc
+# %% ../../nbs/saturation/21_studies.ipynb #75d10371
 import itertools
 import time
 from collections.abc import Callable, Sequence
@@ -19,9 +19,9 @@ import pandas as pd
 
 from ..catalogue import READERS, data_root
 from ..config import Config, option
-from ..engines import Engine, Here, sweep
+from ..engines import Engine, Here, patiently, sweep
 from ..runs import Run, read_table
-from .layer_study import Layers, Network, Recipe, measure_layers, network_of, parse_view, patiently, train_network
+from .layer_study import Layers, Network, Recipe, measure_layers, network_of, parse_view, train_network
 
 # %% ../../nbs/saturation/21_studies.ipynb #layerstudy
 @dataclass(frozen=True)
