@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['HEARTBEAT', 'SILENCE', 'GUARD', 'atomic_path', 'write_json', 'write_table', 'read_table', 'write_tensors',
-           'Checkpoints', 'Locked', 'slurm_job', 'lock', 'provenance', 'project_root', 'runs_root', 'Run',
-           'run_or_load', 'read_record']
+           'Checkpoints', 'Locked', 'slurm_job', 'lock', 'provenance', 'project_root', 'runs_root', 'Run', 'run_in',
+           'is_url', 'run_or_load', 'run_status', 'run_table', 'read_record']
 
 # %% ../nbs/core/15_runs.ipynb #e463e137
 import contextlib
@@ -188,6 +188,11 @@ def _stale(path: Path) -> bool:
         return False
     except json.JSONDecodeError:
         return age > SILENCE
+    return _dead(owner, age)
+
+
+def _dead(owner: Mapping[str, object], age: float) -> bool:
+    "Whether the owner of a lock whose last sign of life is `age` seconds old is gone."
     now = slurm_job()
     if now and owner.get("job") == now[0] and owner.get("restarts", 0) < now[1]:  # taken by this very job before it was requeued
         return True
@@ -366,29 +371,77 @@ def _empty(folder: Path) -> None:
         elif "lock" not in path.name:
             path.unlink()
 
-
-def run_or_load(
-    config: Config,  # what to run
+# %% ../nbs/core/15_runs.ipynb #run-in
+def run_in(
+    run: Run,  # the run and its folder
     fn: Callable[[Config, Run], pd.DataFrame],  # does the work; may use run.checkpoints and write into run.folder
-    root: str | Path | None = None,  # folder of all runs
     force: bool = False,  # run again even if it is finished
 ) -> pd.DataFrame:  # the run's table, as read back from the disk
-    "Load a finished run, or run (resume) it; raises `Locked` if another process is at it."
-    run = Run.of(config, root)
+    "Load a finished run from its folder, or run (resume) it there; raises `Locked` if another process is at it."
     if force or run.status != "finished":
         with lock(run.folder):
             if force or run.status != "finished":
                 if force:
                     _empty(run.folder)
-                write_json(run.folder / "config.json", to_dict(config))
+                write_json(run.folder / "config.json", to_dict(run.config))
                 start = time.perf_counter()
                 try:
-                    table = fn(config, run)
+                    table = fn(run.config, run)
                 except Exception as error:
-                    (run.folder / "error.txt").write_text(f"{type(error).__name__}: {error}\nconfig: {json.dumps(to_dict(config))}\n")
+                    (run.folder / "error.txt").write_text(f"{type(error).__name__}: {error}\nconfig: {json.dumps(to_dict(run.config))}\n")
                     raise
-                _finish(run, table, time.perf_counter() - start, getattr(config, "device", "cpu"))
+                _finish(run, table, time.perf_counter() - start, getattr(run.config, "device", "cpu"))
     return read_table(run.folder / "table.csv")
+
+
+def is_url(
+    place: object,  # anything
+) -> bool:
+    "Whether a folder is given by URL, `scheme://…`."
+    return isinstance(place, str) and "://" in place
+
+
+def _elsewhere(root: object) -> bool:
+    "Whether runs are kept in a store that is reached through `dynbook.remote_runs`."
+    return is_url(root) and not root.startswith("file://")
+
+# %% ../nbs/core/15_runs.ipynb #run-or-load
+def run_or_load(
+    config: Config,  # what to run
+    fn: Callable[[Config, Run], pd.DataFrame],  # does the work; may use run.checkpoints and write into run.folder
+    root: str | Path | None = None,  # folder of all runs, or a URL (`dynbook.remote_runs`)
+    force: bool = False,  # run again even if it is finished
+) -> pd.DataFrame:  # the run's table, as read back
+    "Load a finished run, or run (resume) it; raises `Locked` if another process is at it."
+    if _elsewhere(root):
+        from dynbook.remote_runs import run_or_load_at
+
+        return run_or_load_at(config, fn, root, force)
+    return run_in(Run.of(config, root), fn, force)
+
+
+def run_status(
+    config: Config,  # which run
+    root: str | Path | None = None,  # folder of all runs, or a URL
+) -> str:
+    "'finished', 'running', 'failed', 'partial' or 'new', wherever the run is kept."
+    if _elsewhere(root):
+        from dynbook.remote_runs import status_at
+
+        return status_at(config, root)
+    return Run.of(config, root).status
+
+
+def run_table(
+    config: Config,  # a finished run's configuration
+    root: str | Path | None = None,  # folder of all runs, or a URL
+) -> pd.DataFrame:
+    "The table of a finished run."
+    if _elsewhere(root):
+        from dynbook.remote_runs import table_at
+
+        return table_at(config, root)
+    return read_table(Run.of(config, root).folder / "table.csv")
 
 
 def read_record(
