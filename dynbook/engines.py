@@ -27,8 +27,9 @@ import torch
 import yaml
 
 from .config import Config, to_dict
+from .locks import Locked
 from .progress import bar
-from .runs import Locked, Run, run_or_load, run_status, run_table
+from .runs import Run, run_or_load, run_status, run_table
 
 # %% ../nbs/core/16_engines.ipynb #outcome
 @dataclass(frozen=True)

@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from .config import Config, config_hash
+from .locks import HEARTBEAT, Locked, _born, _dead, slurm_job
 from .remote import open_store, read_manifest, staged
-from .runs import HEARTBEAT, Locked, Run, _born, _dead, run_in, slurm_job
+from .runs import Run, run_in
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
