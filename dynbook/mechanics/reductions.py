@@ -18,7 +18,7 @@ from torch import Tensor
 from .symmetries import Symmetry, Term
 
 # %% ../../nbs/mechanics/06_reductions.ipynb #sum-of
-BLOCK = 1 << 16  # entries that are squared at a time
+BLOCK = 3 << 15  # entries that are squared at a time; in single precision they fill a third of a megabyte
 STRETCH = 64  # neighbouring entries that are worth a fused norm
 KINDS_OF_SUMS = ("rows", "columns", "whole")
 
@@ -140,11 +140,11 @@ class Reducer:
 # %% ../../nbs/mechanics/06_reductions.ipynb #make-rows
 @patch
 def _make_rows(self: Reducer) -> None:
-    "Where readings wait: sums of small tensors in their precision, of large ones in float64; a row more if several may wait."
+    "Where readings wait: column sums of large tensors in float64, all others in their precision; a row more if several may wait."
     self.places, ends, rows = {}, {"small": 0, "large": 0}, self.depth + (self.depth > 1)
     for bucket in self.buckets:
-        part = "large" if bucket.way == "large" else "small"
         for kind in bucket.kinds:
+            part = "large" if bucket.way == "large" and kind == "columns" else "small"
             start, ends[part] = ends[part], ends[part] + math.prod(bucket.out(kind))
             self.places[bucket.names, kind] = (part, slice(start, ends[part]))
         self.norms = ends["small"] if bucket.way == "stretches" else getattr(self, "norms", 0)
@@ -201,7 +201,7 @@ def collect(
     sums = torch.cat([sums, self.large[rows]], 1) if self.large.shape[1] else sums
     sums = sums[:, self.position] if len(self.position) else sums
     out = torch.zeros(len(sums), self.n, dtype=torch.float64, device=self.device)
-    return out.index_add_(1, self.target, sums * self.weight) if len(self.target) else out
+    return out.index_add_(1, self.target.long(), sums * self.weight) if len(self.target) else out  # int32 takes torch's slow path
 
 
 @patch
@@ -258,7 +258,7 @@ def _read_large(self: Reducer, bucket: _Bucket, views: Mapping[str, Tensor], a: 
         j = min(i + step, r)
         block = torch.mul(left[i:j], right[i:j], out=self.buffer[: (j - i) * c].view(j - i, -1))
         if rows is not None:
-            rows[0, i:j] = block.sum(1)
+            torch.sum(block, 1, out=rows[0, i:j])
         if len(total):
             total += block.sum(0)
         if whole is not None:
