@@ -1,5 +1,8 @@
-"""The matrix of data and networks: every cell is a configuration that trains, extracts and plots."""
+"""The matrix of data and networks: every cell trains, extracts and plots. Annealed runs survive being killed."""
 
+import signal
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -48,3 +51,44 @@ def test_a_cell_cut_short_trains_and_agrees_with_theory(tmp_path: Path) -> None:
     table = read_table(cache_stage(tmp_path / "run", ["rescale"], law="discrete")[0])
     assert set(table.step) == {0, 10, 20}
     assert (table.theory - table.measured).abs().max() < 1e-4 * table.measured.abs().max()
+
+
+ANNEALED = """
+import os
+import signal
+import sys
+
+from dynbook.mechanics.annealing import Annealed, record_annealed
+from dynbook.runs import Checkpoints, run_or_load
+
+root, kill_at, before = sys.argv[1], int(sys.argv[2]), sys.argv[3] == "before"
+save = Checkpoints.save
+
+
+def deadly(self, step, tensors, meta):
+    if before and step == kill_at:
+        os.kill(os.getpid(), signal.SIGKILL)
+    save(self, step, tensors, meta)
+    if step == kill_at:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+Checkpoints.save = deadly
+run_or_load(Annealed(phases=3, batch_size=64, lr=0.05, n_train=256, save_every=3, every=2), record_annealed, root)
+"""
+
+
+@pytest.mark.timeout(120)
+def test_a_killed_annealed_run_ends_with_the_same_numbers(tmp_path: Path) -> None:
+    "4 + 2 + 1 steps in three phases, killed within the first, before its end is kept, and between two."
+
+    def start(root: str, kill_at: int = 0, when: str = "after") -> int:
+        command = [sys.executable, "-c", ANNEALED, str(tmp_path / root), str(kill_at), when]
+        return subprocess.run(command, capture_output=True, timeout=100).returncode
+
+    assert start("whole") == 0
+    assert [start("broken", *kill) for kill in ((4, "before"), (6, "after"))] == 2 * [-signal.SIGKILL]
+    assert start("broken") == 0
+    names = ["table.csv", *(f"phase-{i}.safetensors" for i in range(3))]
+    whole, broken = ({name: next((tmp_path / root).glob(f"annealed/*/{name}")).read_bytes() for name in names} for root in ("whole", "broken"))
+    assert whole == broken
