@@ -142,28 +142,31 @@ class Levels(Fields):
 
     dt: float = option(0.02, "integration step of the trajectories; also halved", gt=0)
     time: float = option(1.0, "length of the trajectories", gt=0)
+    shown: float = option(8.0, "length of the trajectories that are drawn", gt=0)
 
 
 def level_table(
     config: Levels,  # the grid, the step and the length
     run: object = None,  # not needed
 ) -> pd.DataFrame:  # kind, method, dt, start, step, w1, w2, charge
-    "Trajectories of gradient flow by two methods, with the step and with half of it."
-    parts = []
+    "Trajectories of gradient flow by two methods, with the step and with half of it, and longer ones to draw."
+    settings = [(method, method, dt, config.time) for method in ("rk4", "euler") for dt in (config.dt, config.dt / 2)]
+    settings.append(("drawn", "rk4", 5 * config.dt, config.shown))
+    starts, parts = torch.tensor(STARTS, dtype=torch.float64), []
     for toy in make_toys(config.seed, config.n_samples):
-        for method in ("rk4", "euler"):
-            for dt in (config.dt, config.dt / 2):
-                for i, start in enumerate(STARTS):
-                    path = gradient_flow(grad(toy.loss), torch.tensor(start, dtype=torch.float64), config.time, round(config.time / dt), method)
-                    columns = {"step": np.arange(len(path)), "w1": path[:, 0].numpy(), "w2": path[:, 1].numpy(), "charge": toy.charge(path).numpy()}
-                    parts.append(pd.DataFrame({"kind": toy.kind, "method": method, "dt": dt, "start": i} | columns))
+        for name, method, dt, time in settings:
+            paths = gradient_flow(vmap(grad(toy.loss)), starts, time, round(time / dt), method)
+            for i, path in enumerate(paths.unbind(1)):
+                columns = {"step": np.arange(len(path)), "w1": path[:, 0].numpy(), "w2": path[:, 1].numpy(), "charge": toy.charge(path).numpy()}
+                parts.append(pd.DataFrame({"kind": toy.kind, "method": name, "dt": dt, "start": i} | columns))
     return pd.concat(parts, ignore_index=True)
 
 
 def drifts(
     table: pd.DataFrame,  # from `level_table`
 ) -> pd.DataFrame:  # kind, method, dt, drift
-    "The largest relative change of the charge along a trajectory."
+    "The largest relative change of the charge along a trajectory, for every method and step."
+    table = table[table.method != "drawn"]
     first = table.groupby(["kind", "method", "dt", "start"]).charge.transform("first")
     change = (table.charge - first).abs() / first.abs()
     return change.groupby([table.kind, table.method, table.dt], sort=False).max().rename("drift").reset_index()
@@ -176,13 +179,13 @@ def plot_levels(
 ) -> tuple[Figure, list[Axes]]:
     "Figure 3: the charge as colour, its level sets, and flow along them."
     fig, axes = new_figure(1, 3, height=2.7)
-    finest = paths[(paths.method == "rk4") & (paths.dt == paths.dt.min())]
+    drawn = paths[paths.method == "drawn"]
     for ax, (kind, part) in zip(axes, fields.groupby("kind", sort=False)):
         x, y, q = _square(part, "w1", "w2", "charge")
         limit = np.abs(q).max()
         ax.pcolormesh(x, y, q, cmap="RdBu", vmin=-limit, vmax=limit, shading="gouraud", rasterized=True)
         ax.contour(x, y, q, levels=9, colors="k", linewidths=0.5)
-        for _, path in finest[finest.kind == kind].groupby("start"):
+        for _, path in drawn[drawn.kind == kind].groupby("start"):
             ax.plot(path.w1, path.w2, color=PALETTE[1], lw=2)
             ax.plot(path.w1.iloc[0], path.w2.iloc[0], "o", color=PALETTE[1], ms=4)
         ax.set(title=TITLES[kind], xlabel="$w_1$", ylabel="$w_2$", aspect="equal", xlim=(x.min(), x.max()), ylim=(x.min(), x.max()))
