@@ -90,5 +90,8 @@ def test_a_killed_annealed_run_ends_with_the_same_numbers(tmp_path: Path) -> Non
     assert [start("broken", *kill) for kill in ((4, "before"), (6, "after"))] == 2 * [-signal.SIGKILL]
     assert start("broken") == 0
     names = ["table.csv", *(f"phase-{i}.safetensors" for i in range(3))]
-    whole, broken = ({name: next((tmp_path / root).glob(f"annealed/*/{name}")).read_bytes() for name in names} for root in ("whole", "broken"))
+    whole, broken = (
+        {name: next((tmp_path / root).glob(f"annealed/*/{name}")).read_bytes() for name in names}
+        for root in ("whole", "broken")
+    )
     assert whole == broken
