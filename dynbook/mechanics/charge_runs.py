@@ -219,8 +219,12 @@ class Trace:
 
     def read(self) -> None:
         "Append the present values."
-        self.norms.append(sum(p.detach().double().square().sum() for p in self.params.values()).sqrt().cpu())
-        self.values.append(torch.cat([p.detach().reshape(-1)[self.index[k]].double() for k, p in self.params.items()]).cpu())
+        self.norms.append(sum(self._double(p).square().sum() for p in self.params.values()).sqrt().cpu())
+        self.values.append(torch.cat([self._double(p.detach().reshape(-1)[self.index[k]]) for k, p in self.params.items()]).cpu())
+
+    def _double(self, value: Tensor) -> Tensor:
+        "In double precision, on the CPU if the device has none."
+        return (value.detach().cpu() if value.device.type == "mps" else value.detach()).double()
 
     def state(self) -> dict[str, Tensor]:
         "Everything so far."

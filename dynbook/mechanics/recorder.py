@@ -235,7 +235,7 @@ def _moved(self: ChargeRecorder) -> Tensor:
 @patch
 def _read(self: ChargeRecorder) -> Tensor:
     "The drives that wait, (steps, charges)."
-    rates = torch.tensor([h.lr**2 for h in self.hyper[-self.waiting :]], dtype=torch.float64, device=self.squares.device)
+    rates = torch.tensor([h.lr**2 for h in self.hyper[-self.waiting :]], dtype=torch.float64, device=self.squares.home)
     return self.squares.collect(slice(0, self.waiting)) * rates[:, None]
 
 
@@ -282,7 +282,7 @@ def load(self: ChargeRecorder, tensors: Mapping[str, Tensor]) -> None:
     record = unpack({k: v for k, v in tensors.items() if not k.startswith(("law/", "waiting/"))})
     if record.places != self.history().places or set(record.streamed) != set(self.laws):
         raise ValueError(f"tensors: a record of {len(record.places)} places with laws {list(record.streamed)}; accepted: {len(self.symmetries)} places, laws {list(self.laws)}")
-    rows = lambda v: [] if v is None else list(v.to(self.squares.device))  # noqa: E731
+    rows = lambda v: [] if v is None else list(v.to(self.squares.home))  # noqa: E731
     self.steps, self.hyper, self.kept = len(record.hyper), record.settings(), record.step.tolist()
     part = lambda v: rows(None if v is None else v[:, self.n_sums - self.lead :])  # noqa: E731
     self.charges, self.drives, self.violations, self.carried = rows(record.charges), part(record.drives), rows(record.violations), part(record.carried)
@@ -291,4 +291,4 @@ def load(self: ChargeRecorder, tensors: Mapping[str, Tensor]) -> None:
     for part in PARTS if self.waiting else ():
         getattr(self.squares, part)[: self.waiting] = tensors[f"waiting/{part}"]
     for name, law in self.laws.items():
-        law.load({k.split("/", 2)[2]: v.to(self.squares.device) for k, v in tensors.items() if k.startswith(f"law/{name}/")})
+        law.load({k.split("/", 2)[2]: v.to(self.squares.home) for k, v in tensors.items() if k.startswith(f"law/{name}/")})
