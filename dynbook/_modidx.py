@@ -1152,6 +1152,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                            'dynbook/mechanics/pipeline.py'),
                                             'dynbook.mechanics.pipeline._Lazy.__missing__': ( 'mechanics/pipeline.html#_lazy.__missing__',
                                                                                               'dynbook/mechanics/pipeline.py'),
+                                            'dynbook.mechanics.pipeline._at': ( 'mechanics/pipeline.html#_at',
+                                                                                'dynbook/mechanics/pipeline.py'),
                                             'dynbook.mechanics.pipeline._charges': ( 'mechanics/pipeline.html#_charges',
                                                                                      'dynbook/mechanics/pipeline.py'),
                                             'dynbook.mechanics.pipeline._checkpoint': ( 'mechanics/pipeline.html#_checkpoint',

@@ -119,7 +119,7 @@ def cmd_stage(args: argparse.Namespace) -> int:
     "Extract, cache or plot the metrics of a run."
     from dynbook.mechanics import pipeline
 
-    more = {k: v for k, v in vars(args).items() if k in ("overwrite", "law")}
+    more = {k: v for k, v in vars(args).items() if k in ("overwrite", "law", "places", "per")}
     for path in getattr(pipeline, f"{args.stage}_stage")(args.folder, args.metric, **more):
         _say(str(path))
     return 0
@@ -152,6 +152,9 @@ def _stage_parsers(sub: argparse._SubParsersAction) -> None:
             parser.add_argument("--overwrite", action="store_true", help="measure again what is there")
         if stage == "cache":
             parser.add_argument("--law", default="continuous", choices=("continuous", "discrete"), help="the theory")
+        if stage == "plot":
+            parser.add_argument("--place", dest="places", action="append", metavar="NAME", help="one layer or curve; may be repeated (default: all)")
+            parser.add_argument("--per", default="auto", choices=("auto", "unit", "layer"), help="lines per unit, or sums per layer")
 
 
 def make_parser() -> argparse.ArgumentParser:

@@ -280,27 +280,41 @@ def _theory(folder: Path, kind: str, law: str) -> pd.DataFrame:
 def plot_stage(
     folder: str | Path,  # of a run, or its URL
     metrics: Sequence[str] | None = None,  # which; None: all but ON_REQUEST
+    places: Sequence[str] | None = None,  # layers or curves, by name; None: all
+    per: str = "auto",  # "unit", "layer" (sums of charges per place), "auto": layer beyond 40 units
 ) -> list[Path]:  # the pictures (png)
     "Draw every cache that holds anything."
+    if per not in ("auto", "unit", "layer"):
+        raise ValueError(f"per: got {per!r}; accepted: auto, unit, layer")
     folder, out = Path(folder), []
     for metric in _chosen(metrics):
         path = folder / "cache" / f"{metric}.csv"
         if not path.exists():
             cache_stage(folder, [metric])
-        table = read_table(path)
+        table = _at(read_table(path), metric, places)
         if len(table):
-            fig = plot_metric(table, metric)
+            fig = plot_metric(table, metric, per)
             out.append(save_figure(fig, table, folder / "plots" / metric, {"metric": metric})[0])
     return out
+
+
+def _at(table: pd.DataFrame, metric: str, places: Sequence[str] | None) -> pd.DataFrame:
+    "The rows of some places."
+    unknown = set(places or ()) - set(table.name)
+    if unknown:
+        raise ValueError(f"places: got {sorted(unknown)[0]!r} for {metric}; accepted: {', '.join(map(str, dict.fromkeys(table.name)))}")
+    return table if places is None else table[table.name.isin(places)]
 
 
 @style()
 def plot_metric(
     table: pd.DataFrame,  # name, unit, step, measured, and theory for charges
     metric: str,  # its name
+    per: str = "auto",  # "unit", "layer", or "auto"
 ) -> Figure:
-    "One panel: every unit (charges: sums per place beyond 40 units) against steps."
-    if metric in KINDS and table.groupby(["name", "unit"]).ngroups > 40:
+    "One panel: every unit, or sums of charges per place, against steps."
+    many = table.groupby(["name", "unit"]).ngroups > 40
+    if metric in KINDS and (per == "layer" or per == "auto" and many):
         table = table.groupby(["name", "step"], sort=False, as_index=False)[["measured", "theory"]].sum().assign(unit=0)
     fig, axes = new_figure(width=4.2, height=2.8)
     if metric == "phase":
