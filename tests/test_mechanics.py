@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from project import NBS, name
+from project import NBS, ROOT, name, run, tail
 
 from dynbook.config import from_dict
 from dynbook.mechanics.charge_runs import ChargeRun, build_network
@@ -51,6 +51,20 @@ def test_a_cell_cut_short_trains_and_agrees_with_theory(tmp_path: Path) -> None:
     table = read_table(cache_stage(tmp_path / "run", ["rescale"], law="discrete")[0])
     assert set(table.step) == {0, 10, 20}
     assert (table.theory - table.measured).abs().max() < 1e-4 * table.measured.abs().max()
+
+
+@pytest.mark.figures
+def test_figure_5_runs_with_the_paper_s_networks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    "VGG-16 with and without normalisation from the parameter file, cut to two steps on small images."
+    monkeypatch.setenv("DYNBOOK_RUNS", str(tmp_path / "runs"))
+    short = dict(dataset="digits", size=32, n_train=64, steps=2, every=1, batch_size=8, save_every=1, device="cpu")
+    words = [str(word) for key, value in short.items() for word in ("-p", key, value)]
+    folder = NBS / "mechanics"
+    files = [folder / "mechanics_fig05.ipynb", tmp_path / "out.ipynb", "-f", folder / "paper" / "mechanics_fig05.yaml"]
+    command = [sys.executable, "-m", "papermill", "--no-progress-bar", "-k", "python3", *files, *words]
+    done = run([*command, "-y", "{weight_decay: [0.001]}", "-p", "out_dir", tmp_path], timeout=600, cwd=ROOT)
+    assert done.returncode == 0, tail(done.stdout)
+    assert "unknown parameter" not in done.stdout and (tmp_path / "mechanics_fig05.png").exists()
 
 
 ANNEALED = """
