@@ -32,7 +32,8 @@ from ..runs import Run, run_or_load
 from ..scales import ANY, POSITIVE
 from ..symmetry import ScaleSymmetry, scale_symmetry
 from .cob import sample_cob
-from .laws import batch_gradients, exact_hessian, factor_sums, parameters_of, squares_of
+from .gradients import batch_gradients, parameters_of, squares_of
+from .laws import exact_hessian, factor_sums
 from .teleport import teleport_
 from ..training import Ensemble
 
