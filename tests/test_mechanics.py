@@ -92,13 +92,13 @@ run_or_load(Annealed(phases=3, batch_size=64, lr=0.05, n_train=256, save_every=3
 """
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(400)
 def test_a_killed_annealed_run_ends_with_the_same_numbers(tmp_path: Path) -> None:
     "4 + 2 + 1 steps in three phases, killed within the first, before its end is kept, and between two."
 
     def start(root: str, kill_at: int = 0, when: str = "after") -> int:
         command = [sys.executable, "-c", ANNEALED, str(tmp_path / root), str(kill_at), when]
-        return subprocess.run(command, capture_output=True, timeout=100).returncode
+        return subprocess.run(command, capture_output=True, timeout=200).returncode
 
     assert start("whole") == 0
     assert [start("broken", *kill) for kill in ((4, "before"), (6, "after"))] == 2 * [-signal.SIGKILL]
