@@ -13,7 +13,7 @@ from functools import partial
 from .cli_words import FAILED, add_command, columns, say
 from .config import to_dict
 from .engines import default_engine, make_engine
-from .grids import Grid, read_grid
+from .cli_grids import Grid, read_grid
 from .runs import is_url, run_or_load, run_status, write_table
 
 # %% ../nbs/cli_sweep.ipynb #cmd-sweep
