@@ -9,7 +9,7 @@ __all__ = ['KEPT', 'RENAMED', 'DIFFERS', 'REFUSED', 'VERDICTS', 'UNSET', 'Readin
 # %% ../../nbs/importers/00_import_report.ipynb #import-report-imports
 import difflib
 import textwrap
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import pandas as pd
@@ -102,7 +102,15 @@ class Imported:
         "A YAML file: the report as comments, then the configuration."
         wrapped = [part for line in self.report() for part in _wrap(line)]
         said = "\n".join(f"# {line}".rstrip() for line in wrapped)
-        return said + "\n" + yaml.safe_dump(plain(self.config), sort_keys=False, default_flow_style=None, allow_unicode=True, width=100)
+        return said + "\n" + "\n".join(_block(plain(self.config))) + "\n"
+
+
+def _block(values: Mapping[str, object], indent: str = "") -> Iterator[str]:
+    "YAML, one line per key; everything but a mapping stands on its key's line."
+    for key, value in values.items():
+        nested = isinstance(value, Mapping) and value
+        yield f"{indent}{short(key)}:" + ("" if nested else f" {short(value)}")
+        yield from _block(value, indent + "  ") if nested else ()
 
 
 def _wrap(line: str) -> list[str]:
@@ -145,7 +153,11 @@ def translate(
         if key.name in settings:
             found = key.read(settings[key.name], settings)
             fields |= found.fields
-            lines.append(Line(key.name, settings[key.name], found.verdict or key.verdict, found.fields, found.note or key.note, key.name in given))
+            verdict = found.verdict or key.verdict
+            if verdict == KEPT and found.fields and dict(found.fields) != {key.name: settings[key.name]}:
+                verdict = RENAMED
+            if key.name in given or found.fields:
+                lines.append(Line(key.name, settings[key.name], verdict, found.fields, found.note or key.note, key.name in given))
     return fields, lines
 
 
