@@ -180,7 +180,7 @@ def _compose(axes: Axes, settings: Mapping[str, object], lines: list[Line], plac
         readings = [key.read(v, settings | {name: v}) for v in values]
         varied = [f for f in readings[0].fields if any(r.fields[f] != readings[0].fields[f] for r in readings)]
         notes = "; ".join(dict.fromkeys(r.note for r in readings if r.note)) or key.note
-        lines.append(Line(f"{place}.{name}", values, DIFFERS if key.differs else KEPT if key.target == name else RENAMED, {v: [r.fields[v] for r in readings] for v in varied}, notes))
+        lines.append(Line(f"{place}.{name}", values, DIFFERS if key.differs else KEPT if key.target == name else RENAMED, {v: [r.fields[v] for r in readings] for v in varied} or readings[0].fields, notes))
         if len(varied) > 1:
             either.append({str(value): {k: _whole(v) for k, v in r.fields.items()} for value, r in zip(values, readings)})
         else:
