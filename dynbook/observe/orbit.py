@@ -9,7 +9,6 @@ __all__ = ['imbalance', 'OrbitLens']
 import math
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from .readings import Lens, Rows, Subject
