@@ -227,17 +227,16 @@ def stage_book() -> list:
             folders.setdefault("cli" if first.startswith("cli") else first, []).append(path)
     titles = {"core": "Ground floor"} | CHAPTERS | SECTIONS
     order = [*titles, *sorted(set(folders) - set(titles))]
-    nav, more = [], []
+    tabs: dict[str, list] = {"Chapters": [], "Ground floor": [], "Your own run": [], "How to": [], "Tools": []}
     for folder in filter(folders.get, order):
         own = sorted(folders[folder], key=lambda path: (path.stem not in ("index", "cli"), path))
         texts = [nav_entry(path) for path in own if not is_figure(path)]
         figures = [{path.stem: stage_notebook(path)} for path in own if is_figure(path)]
         entries = texts + ([{"Figures": figures}] if figures and texts else figures)
-        if folder in titles:
-            nav.append({titles[folder]: entries})
-        else:
-            more += entries
-    return nav + ([{"More": more}] if more else [])
+        title = titles.get(folder, "")
+        tab = "Chapters" if folder in CHAPTERS else title if title in tabs else "Tools"
+        tabs[tab] += entries if title in ("", tab) else [{title: entries}]
+    return [{tab: entries} for tab, entries in tabs.items() if entries]
 
 
 def stage_formulas() -> None:

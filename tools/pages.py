@@ -81,8 +81,8 @@ def house(found: Counter) -> str:
         if a not in where or b not in where:
             continue
         (x1, y1, w1), (x2, y2, w2) = where[a], where[b]
-        if y1 == y2:
-            continue  # inside a floor: listed in the table below the drawing
+        if y2 - y1 != STEP:
+            continue  # inside a floor, or past a floor: listed in the table below the drawing
         start = x1 + w1 / 2
         end = min(max(start, x2 + 12), x2 + w2 - 12) if w2 > 2 * BOX else x2 + w2 / 2
         thick = 0.5 + min(3.0, n / 40)
@@ -109,7 +109,7 @@ def architecture(link: Link) -> str:
         "",
         house(found),
         "",
-        "Thicker lines are more imports. A chapter never imports another chapter; a test sees to it.",
+        "Thicker lines are more imports; those inside the third floor, and from there down to the ground floor, are in the table alone. A chapter never imports another chapter; a test sees to it.",
         "",
     ]
     lines += ["| from | to | imported names |", "| --- | --- | ---: |"]
