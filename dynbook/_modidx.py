@@ -725,6 +725,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                  'dynbook.engines._Worker.take': ('core/engines.html#_worker.take', 'dynbook/engines.py'),
                                  'dynbook.engines._filled': ('core/engines.html#_filled', 'dynbook/engines.py'),
                                  'dynbook.engines._hand_out': ('core/engines.html#_hand_out', 'dynbook/engines.py'),
+                                 'dynbook.engines._join': ('core/engines.html#_join', 'dynbook/engines.py'),
                                  'dynbook.engines._typed': ('core/engines.html#_typed', 'dynbook/engines.py'),
                                  'dynbook.engines._work': ('core/engines.html#_work', 'dynbook/engines.py'),
                                  'dynbook.engines.attempt': ('core/engines.html#attempt', 'dynbook/engines.py'),

@@ -8,6 +8,7 @@ __all__ = ['Task', 'ENGINE', 'ENGINES', 'Outcome', 'Engine', 'attempt', 'Here', 
 
 # %% ../nbs/core/16_engines.ipynb #fc2e849c
 import dataclasses
+import itertools
 import multiprocessing
 import os
 import time
@@ -233,13 +234,21 @@ def collect(
     root: str | Path | None = None,  # folder of all runs, or a URL
 ) -> pd.DataFrame:  # the rows of all finished runs, with their configurations in front
     "Join the tables of finished runs."
-    parts = []
-    for config in configs:
-        if run_status(config, root) == "finished":
-            table = run_table(config, root)
-            values = {k: v for k, v in to_dict(config).items() if k not in table.columns}
-            parts.append(pd.concat([pd.DataFrame([values] * len(table), index=table.index, dtype=object).infer_objects(), table], axis=1))
+    found = [(config, run_table(config, root)) for config in configs if run_status(config, root) == "finished"]
+    alike = itertools.groupby(found, key=lambda pair: (type(pair[0]), tuple(pair[1].columns)))
+    parts = [_join(list(pairs)) for _, pairs in alike]
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
+
+
+def _join(pairs: list[tuple[Config, pd.DataFrame]]) -> pd.DataFrame:
+    "Runs of one kind, with tables of the same columns: two joins for all of them instead of two for each."
+    table = pd.concat([t for _, t in pairs], ignore_index=True)
+    values = pd.DataFrame([{k: v for k, v in to_dict(c).items() if k not in table.columns} for c, _ in pairs], dtype=object)
+    missing = values.isna()
+    whole = values.columns[~missing.any() | missing.all()]  # None beside numbers stays None
+    values[whole] = values[whole].infer_objects()
+    rows = values.index.repeat([len(t) for _, t in pairs])
+    return pd.concat([values.loc[rows].reset_index(drop=True), table], axis=1)
 
 # %% ../nbs/core/16_engines.ipynb #patiently
 def patiently(
