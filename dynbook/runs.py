@@ -8,6 +8,7 @@ __all__ = ['atomic_path', 'write_json', 'write_table', 'read_table', 'write_tens
 
 # %% ../nbs/core/15_runs.ipynb #e463e137
 import contextlib
+import functools
 import hashlib
 import json
 import math
@@ -147,6 +148,7 @@ def _checksum(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else hashlib.sha256(file.read()).hexdigest()
 
 # %% ../nbs/core/15_runs.ipynb #version_of
+@functools.cache
 def _version_of(name: str) -> str:
     try:
         return version(name)
@@ -154,6 +156,7 @@ def _version_of(name: str) -> str:
         return "not installed"
 
 
+@functools.cache  # a process runs what it imported
 def _git_revision(folder: Path) -> str | None:
     "Commit of the checkout that a folder lies in, with '+' if there are uncommitted changes; None outside a checkout."
     ask = ["git", "-C", str(folder)]
