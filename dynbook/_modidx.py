@@ -1551,6 +1551,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                                  'dynbook/mechanics/recorder.py'),
                                             'dynbook.mechanics.recorder.ChargeRecorder.history': ( 'mechanics/recorder.html#chargerecorder.history',
                                                                                                    'dynbook/mechanics/recorder.py'),
+                                            'dynbook.mechanics.recorder.ChargeRecorder.lawful': ( 'mechanics/recorder.html#chargerecorder.lawful',
+                                                                                                  'dynbook/mechanics/recorder.py'),
                                             'dynbook.mechanics.recorder.ChargeRecorder.load': ( 'mechanics/recorder.html#chargerecorder.load',
                                                                                                 'dynbook/mechanics/recorder.py'),
                                             'dynbook.mechanics.recorder.ChargeRecorder.nbytes': ( 'mechanics/recorder.html#chargerecorder.nbytes',

@@ -86,7 +86,7 @@ class ChargeRecorder:
 
     def _laws(self, laws: Sequence[str] | None) -> Sequence[str]:
         if laws is None:
-            return ("discrete",) if self.ahead else ("continuous", "discrete")
+            return self.lawful
         if self.ahead and (refused := {"continuous", "decay"} & set(laws)):
             raise ValueError(f"laws: got {', '.join(sorted(refused))} for Nesterov's momentum; accepted: conserved, discrete")
         return laws
@@ -101,6 +101,11 @@ class ChargeRecorder:
         "Stop recording; what was recorded stays."
         for handle in self.handles:
             handle.remove()
+
+    @property
+    def lawful(self) -> tuple[str, ...]:
+        "The laws that hold for this optimizer: both, or the exact one with Nesterov's momentum."
+        return ("discrete",) if self.ahead else ("continuous", "discrete")
 
     @property
     def nbytes(self) -> int:
