@@ -19,7 +19,7 @@ from ..config import option
 from ..engines import Engine, Here, patiently
 from ..runs import Run
 from .layer_study import Network, main_convolutions, trained_network
-from .layer_probes import probe_map
+from .probes import probe_map
 from .receptive_field import receptive_fields
 from .studies import LayerStudy, finish_runs, labelled, study_runs
 
