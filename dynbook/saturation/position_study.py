@@ -53,6 +53,7 @@ class StemPositions(PositionStudy):
     "Figure 19: without early downsampling, without the skips as published, and with them."
 
     models: tuple[str, ...] = option(("original:ResNet18_PC", "ResNet18_PC"), "networks")
+    seeds: tuple[int, ...] = option((0, 1), "seeds of initial weights and data order", ge=0)
 
 # %% ../../nbs/saturation/23_position_study.ipynb #map-sides
 def map_sides(
