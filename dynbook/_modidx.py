@@ -1989,6 +1989,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                                          'dynbook/saturation/outputs.py'),
                                             'dynbook.saturation.outputs.TrackerOptions.rows': ( 'saturation/outputs.html#trackeroptions.rows',
                                                                                                 'dynbook/saturation/outputs.py'),
+                                            'dynbook.saturation.outputs.TrackerOptions.skip': ( 'saturation/outputs.html#trackeroptions.skip',
+                                                                                                'dynbook/saturation/outputs.py'),
                                             'dynbook.saturation.outputs.attention_projections': ( 'saturation/outputs.html#attention_projections',
                                                                                                   'dynbook/saturation/outputs.py'),
                                             'dynbook.saturation.outputs.batch_first': ( 'saturation/outputs.html#batch_first',
