@@ -123,6 +123,8 @@ def report_sizes(study: LayerStudy, table: pd.DataFrame) -> Criteria:
             c.report(f"{model}, {what}: saturation of the second half of the convolutions", tail(rows, half))
             c.report(f"{model}, {what}: gain at half depth", gain(rows).iloc[half])
             c.report(f"{model}, {what}: accuracy", rows.groupby("seed").accuracy.first())
+        native, canvas, enlarged = (tail(part_of(table, model=model, view=v), half) for v in views)
+        c.report(f"{model}: how much nearer that saturation on the canvas is to native than to enlarged", (canvas - enlarged).abs() - (canvas - native).abs())
     return c.criteria
 
 # %% ../../nbs/saturation/24_claims.ipynb #centre-of-mass
