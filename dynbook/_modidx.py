@@ -2055,6 +2055,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                         'dynbook/saturation/projection.py'),
                                                'dynbook.saturation.projection.delta_sweep': ( 'saturation/projection.html#delta_sweep',
                                                                                               'dynbook/saturation/projection.py'),
+                                               'dynbook.saturation.projection.embedding': ( 'saturation/projection.html#embedding',
+                                                                                            'dynbook/saturation/projection.py'),
                                                'dynbook.saturation.projection.evaluate_on': ( 'saturation/projection.html#evaluate_on',
                                                                                               'dynbook/saturation/projection.py'),
                                                'dynbook.saturation.projection.projected': ( 'saturation/projection.html#projected',
