@@ -32,9 +32,9 @@ def _draw_runs(ax: Axes, beside: Axes, lr: float, gap: float, steps: int) -> Non
     for run, (colour, name) in enumerate(((PALETTE[0], "one start"), (PALETTE[1], f"{gap:g} beside it"))):
         ax.plot(points[:, run], "o-", ms=2.5, lw=0.8, color=colour, label=name)
     beside.semilogy(np.maximum(np.abs(points[:, 1] - points[:, 0]), 1e-17), color="k")
-    ax.set(xlabel="step t", ylabel="θ", ylim=(-0.1, 1.6))
+    ax.set(xlabel="step t", ylabel="θ", ylim=(-0.1, 1.75))
     beside.set(xlabel="step t", ylabel="distance of the two", ylim=(1e-17, 3))
-    ax.legend(loc="upper right", fontsize=8)
+    ax.legend(loc="upper center", ncols=2, fontsize=8)
 
 
 def explore_playground(
@@ -80,7 +80,8 @@ def _draw_spectrum(ax: Axes, w: np.ndarray, lr: float) -> None:
     if w.max() > 1 / lr:
         ax.axhline(2 / lr, color="0.3", ls="--", lw=0.9)
     ax.axhline(0, color="0.3", lw=0.8)
-    ax.set(xlabel="eigenvalue, by size", ylabel="w", yscale="symlog")
+    ax.set(xlabel="eigenvalue, by size", ylabel="w")
+    ax.set_yscale("symlog", linthresh=0.01)
     ax.legend(fontsize=8, loc="upper left")
 
 
