@@ -4,7 +4,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torchvision
 from browser import new_page, require_browser
 from PIL import Image
 
@@ -30,6 +29,8 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_five_lines_on_resnet18_give_a_page_that_opens_offline(photos: Path, tmp_path: Path) -> None:
     require_browser()
+    import torchvision  # after dynbook, which mends it beside a CPU build of torch
+
     model = torchvision.models.resnet18(num_classes=4)
     seen = dynbook.observe.report(model, photos, tmp_path / "report.html", epochs=1, n=64, batch_size=32)
     assert set(seen.table.lens) == set(LENSES), seen.table.attrs["notes"]
