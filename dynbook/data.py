@@ -17,6 +17,7 @@ from fastcore.basics import patch
 from torch import Tensor
 
 from .catalogue import READERS, data_root, read_source
+from .devices import usable_device
 from .images import augmentation, pad_to, place_on_canvas, resize, to_float
 from .readers import Images, LazyImages
 
@@ -286,7 +287,7 @@ def load_dataset(
     noisy = flip_labels(train.y, label_noise, len(classes), epoch_generator(seed, 0, 3)) if label_noise else train.y
     test = None if test is None else _thin(test, n_test, seed, "n_test")
     valid = test if val == "test" else valid
-    return Data(str(source) if isinstance(source, (str, Path)) else "custom", replace(train, y=noisy), valid, test, classes).to(device)
+    return Data(str(source) if isinstance(source, (str, Path)) else "custom", replace(train, y=noisy), valid, test, classes).to(usable_device(device))
 
 # %% ../nbs/core/03_data.ipynb #thin
 def _thin(split: Split, n: int | None, seed: int, name: str) -> Split:

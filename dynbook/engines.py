@@ -225,7 +225,7 @@ def sweep(
 ) -> tuple[pd.DataFrame, list[Outcome]]:  # the joined table, and what became of the runs that were missing
     "Run what is not finished yet, then collect."
     missing = [c for c in configs if run_status(c, root) != "finished"]
-    outcomes = (engine or default_engine()).map(partial(run_or_load, fn=fn, root=root), missing) if missing else []
+    outcomes = (engine or default_engine("here:progress=runs")).map(partial(run_or_load, fn=fn, root=root), missing) if missing else []
     return collect(configs, root), outcomes
 
 
@@ -272,11 +272,12 @@ def run_all(
     root: str | Path | None = None,  # folder of all runs, or a URL
     force: bool = False,  # run again
     engine: Engine | None = None,  # where; None: `default_engine()`
+    progress: str | None = None,  # description of a progress bar; None: no bar
 ) -> list[pd.DataFrame]:  # their tables, in order
     "Run, resume or load; raises `RuntimeError` that names the runs that failed, when all others are finished."
     engine = engine or default_engine()
     if isinstance(engine, Here):
-        return [patiently(c, work, root, force) for c in configs]
+        return [patiently(c, work, root, force) for c in bar(configs, progress)]
     missing = [c for c in configs if force or run_status(c, root) != "finished"]
     failed = [o for o in engine.map(partial(patiently, work=work, root=root, force=force), missing) if not o] if missing else []
     if failed:

@@ -18,6 +18,7 @@ from torch.func import functional_call, grad_and_value, stack_module_state, vmap
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from .data import Split
+from .devices import sync
 from .graph import mode_of
 from .optimisers import Optimiser, Schedule, StackedOptimiser, make_optimizer
 
@@ -105,6 +106,7 @@ class Learner:
             self.scaler.scale(loss).backward()
         self.scaler.step(self.optimizer)
         self.scaler.update()
+        sync(self.device)
         return self._after(loss.detach()[None])
 
     def _after(self, losses: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ from .divergence import random_overlap, subspace_overlap
 from .lyapunov import LyapunovSpectrum, Tangent, carried, record, spectrum
 from .networks import PRECISIONS, Training, data_of, forever, network
 from ..config import option
-from ..engines import patiently
+from ..engines import run_all
 from ..factored import BatchHessian
 from ..figure import Criteria
 from ..models import ACTIVATIONS
@@ -125,10 +125,8 @@ def run_exponents(
     "All activations and seeds, or load them."
     kinds = config.activation if isinstance(config.activation, tuple) else (config.activation,)
     shared = {f.name: getattr(config, f.name) for f in dataclasses.fields(Exponents)}
-    parts = []
-    for kind, seed in itertools.product(kinds, range(config.seed, config.seed + config.n_seeds)):
-        one = Exponents(**shared | dict(activation=kind, seed=seed, n_seeds=1))
-        parts.append(patiently(one, _follow, root, force).assign(activation=kind, seed=seed))
+    runs = [Exponents(**shared | dict(activation=kind, seed=seed, n_seeds=1)) for kind, seed in itertools.product(kinds, range(config.seed, config.seed + config.n_seeds))]
+    parts = [table.assign(activation=one.activation, seed=one.seed) for one, table in zip(runs, run_all(runs, _follow, root, force))]
     return pd.concat(parts, ignore_index=True)
 
 # %% ../../nbs/chaos/05_ftle.ipynb #largest

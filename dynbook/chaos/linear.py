@@ -25,7 +25,7 @@ from .lyapunov import record, sweep_spectrum
 from .networks import Training, data_of, forever, network
 from ..config import Config, option
 from ..curvature import flat_loss, flatten, hessian
-from ..engines import patiently
+from ..engines import run_all
 from ..factored import BatchHessian
 from ..figure import Criteria
 from ..models import ACTIVATIONS, create_model
@@ -63,7 +63,8 @@ def run_prediction(
 ) -> pd.DataFrame:  # activation, eps, growth D(T)/ε, linear ‖Y d‖, error
     "All activations, or load them."
     kinds = config.activation if isinstance(config.activation, tuple) else (config.activation,)
-    parts = [patiently(dataclasses.replace(config, activation=a), _predict, root, force).assign(activation=a) for a in kinds]
+    runs = [dataclasses.replace(config, activation=a) for a in kinds]
+    parts = [table.assign(activation=a) for a, table in zip(kinds, run_all(runs, _predict, root, force))]
     table = pd.concat(parts, ignore_index=True)
     return table.assign(error=(table.growth / table.linear - 1).abs())
 

@@ -23,7 +23,7 @@ from .lyapunov import LyapunovSpectrum, load_spectrum, local_exponents, plain_sp
 from .networks import PRECISIONS, Training, accuracy, data_of, forever, network
 from ..config import option
 from ..data import Data
-from ..engines import patiently
+from ..engines import run_all
 from ..factored import BatchHessian
 from ..progress import bar
 from ..runs import Checkpoints, Run
@@ -215,7 +215,9 @@ def run_pruning(
     force: bool = False,  # train again
 ) -> pd.DataFrame:  # one row per arm, start, k, seed and `every` steps
     "Train all arms and seeds, or load them."
-    parts = [patiently(a, _train, root, force).assign(arm=a.prune, start=a.start, k=-1 if a.k is None else a.k, seed=a.seed) for a in arms(config)]
+    found = arms(config)
+    tables = zip(found, run_all(found, _train, root, force))
+    parts = [table.assign(arm=a.prune, start=a.start, k=-1 if a.k is None else a.k, seed=a.seed) for a, table in tables]
     return pd.concat(parts, ignore_index=True)
 
 

@@ -23,7 +23,7 @@ from .ftle import PAIRS, hessian_subspaces
 from .networks import PRECISIONS, Training, data_of, forever, network
 from ..config import option
 from ..curvature import flatten
-from ..engines import patiently
+from ..engines import run_all
 from ..factored import BatchHessian
 from ..figure import Criteria
 from ..models import ACTIVATIONS
@@ -91,10 +91,8 @@ def run_subspaces(
     if not all(config.t_ref < step <= config.steps for step in config.snapshots):
         raise ValueError(f"snapshots: got {config.snapshots}; accepted: steps after t_ref = {config.t_ref}, up to {config.steps}")
     kinds = config.activation if isinstance(config.activation, tuple) else (config.activation,)
-    parts = []
-    for kind, seed in itertools.product(kinds, range(config.seed, config.seed + config.n_seeds)):
-        one = dataclasses.replace(config, activation=kind, seed=seed, n_seeds=1)
-        parts.append(patiently(one, _compare, root, force).assign(activation=kind, seed=seed))
+    runs = [dataclasses.replace(config, activation=kind, seed=seed, n_seeds=1) for kind, seed in itertools.product(kinds, range(config.seed, config.seed + config.n_seeds))]
+    parts = [table.assign(activation=one.activation, seed=one.seed) for one, table in zip(runs, run_all(runs, _compare, root, force))]
     return pd.concat(parts, ignore_index=True)
 
 # %% ../../nbs/chaos/05c_subspaces.ipynb #subspace-criteria

@@ -23,7 +23,7 @@ from .lyapunov import LyapunovSpectrum, carried, load_spectrum, spectrum
 from .networks import Training, data_of, forever, network
 from ..config import option
 from ..data import Data
-from ..engines import patiently
+from ..engines import run_all
 from ..figure import Criteria
 from ..models import ACTIVATIONS
 from ..plots import PALETTE, new_figure, style
@@ -83,10 +83,8 @@ def run_twins(
     force: bool = False,  # run again
 ) -> pd.DataFrame:  # dataset, activation, seed, strategy, eps, step, distance, lambda_max, lambda_min
     "All datasets, activations and seeds, or load them."
-    parts = []
-    for dataset, kind, seed in itertools.product(_many(config.dataset), _many(config.activation), range(config.seed, config.seed + config.n_seeds)):
-        one = dataclasses.replace(config, dataset=dataset, activation=kind, seed=seed, n_seeds=1)
-        parts.append(patiently(one, _twins, root, force).assign(dataset=dataset, activation=kind, seed=seed))
+    runs = [dataclasses.replace(config, dataset=dataset, activation=kind, seed=seed, n_seeds=1) for dataset, kind, seed in itertools.product(_many(config.dataset), _many(config.activation), range(config.seed, config.seed + config.n_seeds))]
+    parts = [table.assign(dataset=one.dataset, activation=one.activation, seed=one.seed) for one, table in zip(runs, run_all(runs, _twins, root, force))]
     table = pd.concat(parts, ignore_index=True)
     several = table.dataset.nunique() > 1
     return table.assign(panel=table.dataset + ", " + table.activation if several else table.activation)

@@ -14,7 +14,7 @@ import pandas as pd
 
 from .experiment import Measured, train_run
 from ..config import Config, option
-from ..engines import Engine, default_engine, sweep
+from ..engines import Engine, sweep
 from ..runs import Run, read_table, run_or_load
 
 # %% ../../nbs/collapse/10_collapse_study.ipynb #study
@@ -86,7 +86,7 @@ def run_all(
     if force:
         for config in configs:
             run_or_load(config, train_run, root, force=True)
-    failed = [o for o in sweep(configs, train_run, engine or default_engine("here:progress=runs"), root)[1] if not o]
+    failed = [o for o in sweep(configs, train_run, engine, root)[1] if not o]
     if failed:
         raise RuntimeError(f"{len(failed)} of {len(configs)} runs did not finish; the first: {failed[0].status}: {failed[0].message}")
     parts = [read_table(Run.of(c, root).folder / "table.csv").assign(run=label, seed=c.seed) for label, c in runs.items()]

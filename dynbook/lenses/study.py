@@ -15,6 +15,7 @@ import torch
 
 from ..config import Config, option
 from ..data import Data, epoch_generator, load_dataset
+from ..engines import run_all
 from ..models import create_model
 from ..observe.charges import ChargeLens
 from ..observe.curvature import CurvatureLens
@@ -23,8 +24,7 @@ from ..observe.observer import LENSES, Observer
 from ..observe.orbit import OrbitLens
 from ..observe.readings import Lens
 from ..optimisers import Optimiser
-from ..progress import bar
-from ..runs import Run, run_or_load
+from ..runs import Run
 from ..training import Learner, train
 
 # %% ../../nbs/lenses/00_lens_study.ipynb #les-config
@@ -124,7 +124,8 @@ def run_lenses(
     "Train all networks of a study, or load them."
     shared = {f.name: getattr(config, f.name) for f in fields(LensTraining)}
     runs = [LensRun(**shared, shuffled=s, seed=seed) for seed in range(config.first_seed, config.first_seed + config.n_seeds) for s in (False, True)]
-    parts = [run_or_load(c, observe_run, root, force).assign(seed=c.seed, labels="shuffled" if c.shuffled else "true") for c in bar(runs, progress)]
+    tables = zip(runs, run_all(runs, observe_run, root, force, progress=progress))
+    parts = [table.assign(seed=c.seed, labels="shuffled" if c.shuffled else "true") for c, table in tables]
     return pd.concat(parts, ignore_index=True)
 
 

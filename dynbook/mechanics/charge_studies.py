@@ -19,7 +19,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ..config import option
-from ..engines import Engine, Here
+from ..engines import Engine
 from .charge_runs import ChargeRun, Recorded, build_network, load_data, recorded_all
 from .charge_tables import Momenta, Sweep, runs_of, sweep_errors
 from .laws import relative_error
@@ -257,7 +257,7 @@ class Controls(ChargeRun):
 
 def run_controls(
     config: Controls,  # what all runs share
-    engine: Engine = Here("controls"),  # where
+    engine: Engine | None = None,  # where; None: `default_engine()`
     root: str | Path | None = None,  # folder of all runs
     force: bool = False,  # train again
 ) -> pd.DataFrame:  # control, then the columns of `charge_errors`
@@ -299,7 +299,7 @@ class Errors(Sweep):
 
 def error_runs(
     config: Errors,  # the table
-    engine: Engine = Here("runs"),  # where
+    engine: Engine | None = None,  # where; None: `default_engine()`
     root: str | Path | None = None,  # folder of all runs
     force: bool = False,  # train again
 ) -> pd.DataFrame:  # the columns of `charge_errors`, and setting

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from ..config import Config, option
-from ..engines import Engine, Here
+from ..engines import Engine
 from ..figure import Criteria
 from .charge_runs import ChargeRun, Recorded, recorded_all
 from .history import ChargeHistory, Place
@@ -108,7 +108,7 @@ def normalised(run: ChargeRun) -> bool:
 def run_sweep(
     sweep: Sweep,  # the figure
     norms: Sequence[bool] = (False, True),  # which of the two networks
-    engine: Engine = Here("runs"),  # where
+    engine: Engine | None = None,  # where; None: `default_engine()`
     root: str | Path | None = None,  # folder of all runs
     force: bool = False,  # train again
 ) -> list[Recorded]:

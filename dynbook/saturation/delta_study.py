@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from ..config import option
 from ..data import Split
-from ..engines import Engine, Here, patiently
+from ..engines import Engine, patiently
 from ..plots import PAGE, PALETTE, new_figure, style
 from ..runs import Run
 from .layer_study import Network, main_convolutions, trained_network
@@ -72,7 +72,7 @@ def measure_projected(
 
 def run_deltas(
     study: DeltaStudy,  # what to train and project
-    engine: Engine = Here("runs"),  # where it is done
+    engine: Engine | None = None,  # where it is done; None: `default_engine()`
     root: str | Path | None = None,  # folder of all runs
     force: bool = False,  # project again even if the result is there
 ) -> pd.DataFrame:  # one row per network, subspace and δ

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from ..data import Split
-from ..engines import Engine, Here, Outcome
+from ..engines import Engine, Outcome, default_engine
 from ..graph import mode_of
 from ..runs import atomic_path, lock, read_table, write_json, write_table
 from .flops import flops
@@ -245,7 +245,7 @@ def run(
     given = [config] if isinstance(config, Experiment) else config
     experiments = expand(given) if isinstance(given, (str, Path, Mapping)) else list(given)
     task = partial(run_trial, run_id=run_id, device=device, steps=check_steps(steps), force=force)
-    return (engine or Here("experiments")).map(task, experiments)
+    return (engine or default_engine("here:progress=experiments")).map(task, experiments)
 
 # %% ../../nbs/saturation/14_experiment.ipynb #saturation-experiment
 def saturation_experiment(

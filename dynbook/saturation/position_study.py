@@ -16,7 +16,7 @@ from torch import nn
 
 from ..activations import collect
 from ..config import option
-from ..engines import Engine, Here, patiently
+from ..engines import Engine, patiently
 from ..runs import Run
 from .layer_study import Network, main_convolutions, trained_network
 from .probes import probe_map
@@ -87,7 +87,7 @@ def measure_positions(
 # %% ../../nbs/saturation/23_position_study.ipynb #run-positions
 def run_positions(
     study: PositionStudy,  # what to train and probe
-    engine: Engine = Here("runs"),  # where it is done
+    engine: Engine | None = None,  # where it is done; None: `default_engine()`
     root: str | Path | None = None,  # folder of all runs
     force: bool = False,  # probe again even if the result is there
 ) -> pd.DataFrame:  # one row per network, convolution and position

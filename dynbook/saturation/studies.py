@@ -19,7 +19,7 @@ import pandas as pd
 
 from ..catalogue import READERS, data_root
 from ..config import Config, option
-from ..engines import Engine, Here, patiently, sweep
+from ..engines import Engine, patiently, sweep
 from ..runs import Run, read_table
 from .layer_study import Layers, Network, Recipe, measure_layers, network_of, parse_view, train_network
 
@@ -67,7 +67,7 @@ def study_runs(
 def finish_runs(
     configs: Sequence[Config],  # what to run
     work: Callable[[Config, Run], pd.DataFrame],  # does it
-    engine: Engine = Here("runs"),  # where it is done
+    engine: Engine | None = None,  # where it is done; None: `default_engine()`
     root: str | Path | None = None,  # folder of all runs
     wait: float = 0.5,  # seconds between looks at runs that other processes hold
 ) -> None:
@@ -96,7 +96,7 @@ def labelled(
 # %% ../../nbs/saturation/21_studies.ipynb #run-layers
 def run_layers(
     study: LayerStudy,  # what to train and measure
-    engine: Engine = Here("runs"),  # where it is done
+    engine: Engine | None = None,  # where it is done; None: `default_engine()`
     root: str | Path | None = None,  # folder of all runs
     force: bool = False,  # train and measure again even if the result is there
 ) -> pd.DataFrame:  # one row per network and convolution
@@ -111,7 +111,7 @@ def run_layers(
 
 def run_accuracies(
     study: LayerStudy,  # what to train
-    engine: Engine = Here("runs"),  # where it is done
+    engine: Engine | None = None,  # where it is done; None: `default_engine()`
     root: str | Path | None = None,  # folder of all runs
     force: bool = False,  # train again even if the result is there
 ) -> pd.DataFrame:  # one row per network: model, dataset, view, size, content, seed, accuracy
