@@ -9,21 +9,25 @@ __all__ = ['cmd_sweep', 'cmd_status', 'cmd_cancel', 'cmd_collect', 'add_parsers'
 import argparse
 from collections import Counter
 from functools import partial
+from typing import TYPE_CHECKING
 
 from .cli_words import FAILED, add_command, columns, say
-from .config import to_dict
-from .engines import default_engine, make_engine
-from .cli_grids import Grid, read_grid
-from .runs import is_url, run_or_load, run_status, write_table
+
+if TYPE_CHECKING:
+    from dynbook.cli_grids import Grid
 
 # %% ../nbs/cli_sweep.ipynb #cmd-sweep
-def _tally(grid: Grid) -> str:
+def _tally(grid: "Grid") -> str:
     "How many runs are in which state."
     return ", ".join(f"{n} {state}" for state, n in sorted(Counter(grid.states().status).items()))
 
 
 def cmd_sweep(args: argparse.Namespace) -> int:
     "Execute the missing runs of a grid."
+    from dynbook.cli_grids import read_grid
+    from dynbook.config import to_dict
+    from dynbook.engines import default_engine, make_engine
+
     grid, engine = read_grid(args.file), make_engine(args.engine) if args.engine else default_engine()
     if args.dry_run:
         return _list(grid)
@@ -37,14 +41,18 @@ def cmd_sweep(args: argparse.Namespace) -> int:
     return FAILED if any(not o for o in outcomes) else 0
 
 
-def _list(grid: Grid) -> int:
+def _list(grid: "Grid") -> int:
+    from dynbook.config import to_dict
+
     for config, (_, row) in zip(grid.configs, grid.states().iterrows()):
         say(f"{row.status:9} {row.run}  {to_dict(config)}")
     say(_tally(grid))
     return 0
 
 
-def _submit(grid: Grid, engine: object) -> int:
+def _submit(grid: "Grid", engine: object) -> int:
+    from dynbook.runs import run_or_load, run_status
+
     if not hasattr(engine, "submit"):
         raise ValueError(f"--detach: the engine is {type(engine).__name__.lower()}; accepted: slurm, whose jobs go on by themselves")
     missing = [c for c in grid.configs if run_status(c, grid.root) not in ("finished", "running")]
@@ -55,6 +63,8 @@ def _submit(grid: Grid, engine: object) -> int:
 # %% ../nbs/cli_sweep.ipynb #cmd-status
 def cmd_status(args: argparse.Namespace) -> int:
     "The state of every run of a grid, with its job on the cluster."
+    from dynbook.cli_grids import read_grid
+    from dynbook.runs import is_url
     from dynbook.slurm import status
 
     grid = read_grid(args.file)
@@ -71,6 +81,8 @@ def cmd_status(args: argparse.Namespace) -> int:
 
 def cmd_cancel(args: argparse.Namespace) -> int:
     "Cancel the jobs of a grid."
+    from dynbook.cli_grids import read_grid
+    from dynbook.runs import is_url
     from dynbook.slurm import cancel
 
     grid = read_grid(args.file)
@@ -83,6 +95,9 @@ def cmd_cancel(args: argparse.Namespace) -> int:
 
 def cmd_collect(args: argparse.Namespace) -> int:
     "Join the tables of all finished runs."
+    from dynbook.cli_grids import read_grid
+    from dynbook.runs import write_table
+
     grid = read_grid(args.file)
     table = grid.table()
     if table.empty:

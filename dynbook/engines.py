@@ -210,9 +210,11 @@ def _filled(kind: type, text: str) -> Engine:
     return kind(**values, **({"options": tuple(options)} if options else {}))
 
 
-def default_engine() -> Engine:
-    "The engine that the environment variable `DYNBOOK_ENGINE` names, else this process."
-    return make_engine(os.environ.get(ENGINE) or "here")
+def default_engine(
+    otherwise: str = "here",  # if the variable is not set
+) -> Engine:
+    "The engine that the environment variable `DYNBOOK_ENGINE` names."
+    return make_engine(os.environ.get(ENGINE) or otherwise)
 
 # %% ../nbs/core/16_engines.ipynb #sweep
 def sweep(

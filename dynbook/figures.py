@@ -18,8 +18,6 @@ from pathlib import Path
 
 from fastcore.basics import patch
 
-from .runs import project_root
-
 # %% ../nbs/figures.ipynb #notebooks_root
 NAME = re.compile(r"fig\d+|(?P<chapter>[a-z]+)_(fig|table)(\d+\w*|[A-Z])")
 PAPERS = {
@@ -34,6 +32,8 @@ PAPERS = {
 
 def notebooks_root() -> Path:
     "The folder of the notebooks: the checkout's `nbs`, else the copy inside the installed package."
+    from dynbook.runs import project_root
+
     packaged = Path(__file__).parent / "notebooks"
     checkout = Path(__file__).parent.parent / "nbs"
     here = project_root() / "nbs"
@@ -164,6 +164,8 @@ def figure_record(
     folder: str | Path | None = None,  # where the pictures lie; None: the project's figures/
 ) -> dict | None:  # config, criteria, versions, …; None if it was not drawn here
     "What a figure left beside its picture."
+    from dynbook.runs import project_root
+
     path = Path(folder or project_root() / "figures") / f"{figure.stem}.json"
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
 

@@ -31,7 +31,7 @@ def _lines(ax: Axes, seen: Observation, lens: str, metrics: dict[str, str], styl
     for i, (metric, label) in enumerate(metrics.items()):
         s = _mean(seen, lens, metric)
         if s is not None:
-            ax.plot(s.index, s.to_numpy(), style, marker="o", ms=3, color=PALETTE[i % len(PALETTE)], label=label)
+            ax.plot(s.index, s.to_numpy(), style, marker="o", ms=3, color=PALETTE[i % len(PALETTE)], label=label or None)
             drawn += 1
     return drawn
 
@@ -54,10 +54,10 @@ KINDS = ("translation", "scale", "rescale")
 
 def draw_charges(ax: Axes, seen: Observation) -> None:
     "How far the charges moved, and the errors of their laws."
-    drawn = _lines(ax, seen, "mechanics", {f"{kind}_change": f"{kind}: moved" for kind in KINDS})
-    drawn += _lines(ax, seen, "mechanics", {f"{kind}_error_continuous": f"{kind}: law's error" for kind in KINDS}, "--")
+    drawn = _lines(ax, seen, "mechanics", {f"{kind}_change": kind for kind in KINDS})
+    drawn += _lines(ax, seen, "mechanics", {f"{kind}_error_continuous": "" for kind in KINDS}, "--")
     if drawn:
-        ax.set(xlabel="step", ylabel="relative to the charge")
+        ax.set(xlabel="step", ylabel="moved (solid), law's error (dashed)")
         ax.set_yscale("symlog", linthresh=1e-4)
         ax.set_ylim(bottom=0)
 
@@ -106,8 +106,8 @@ def draw_orbit(ax: Axes, seen: Observation) -> None:
 
 def draw_collapse(ax: Axes, seen: Observation) -> None:
     "Class-distance normalised variance over the layers."
-    if _profile(ax, seen, "collapse", "cdnv", "CDNV", PALETTE[0]):
-        ax.set(yscale="log", ylabel="variance within / distance² between")
+    if _profile(ax, seen, "collapse", "cdnv", "variance within / distance²", PALETTE[0]):
+        ax.set(yscale="log", ylabel="CDNV")
 
 
 def draw_costs(ax: Axes, seen: Observation) -> None:
@@ -146,6 +146,6 @@ def plot_observation(
         if not ax.has_data():
             _say_why(ax, seen, lens)
         elif ax.get_legend_handles_labels()[0]:
-            ax.legend(fontsize=6, loc="best")
+            ax.legend(fontsize=6, loc="lower right" if lens == "mechanics" else "best")
     draw_costs(axes[5], seen)
     return fig, axes

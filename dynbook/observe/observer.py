@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from ..data import Data, Split
 from ..fitting import fit
 from .charges import ChargeLens
-from .curvature import CurvatureLens
+from .curvature import LARGE, CurvatureLens
 from .layers import CollapseLens, SaturationLens
 from .orbit import OrbitLens
 from .readings import COLUMNS, Batches, Lens, Observation, Subject, sample, untouched
@@ -224,7 +224,7 @@ def train_observed(
     *,
     epochs: int = 1,  # passes over the data
     batch_size: int = 64,  # examples per batch
-    every: int | None = None,  # steps between readings; None: six readings in all
+    every: int | None = None,  # steps between readings; None: a fifth of all steps, and at most three readings of a large network
     seed: int = 0,  # of the order of the data
     lenses: Chosen = tuple(LENSES),  # which
     loss: str = "cross_entropy",  # a name
@@ -235,7 +235,8 @@ def train_observed(
     split = data.train if isinstance(data, Data) else data
     steps = epochs * split.n_batches(batch_size)
     learner = Learner(model, optimiser, loss, seed)
-    seen = Observer(model, learner.optimizer, data, every=every or max(1, steps // 5), lenses=lenses, loss=loss, n=n)
+    parts = 5 if sum(p.numel() for p in model.parameters()) < LARGE else 2
+    seen = Observer(model, learner.optimizer, data, every=every or -(-steps // parts), lenses=lenses, loss=loss, n=n)
     shown = bar(what=progress, total=steps)
     with seen:
         fit(learner, split, epochs=epochs, batch_size=batch_size, seeds=seed, after_step=lambda step: shown.update())

@@ -24,11 +24,12 @@ from torch import Tensor, nn
 
 from ..config import Config, option
 from ..data import Data, load_dataset
+from ..engines import run_all
 from ..fitting import fit
 from ..models import create_model
 from ..optimisers import Optimiser
 from ..plots import PALETTE, new_figure, style
-from ..runs import Run, run_or_load
+from ..runs import Run
 from ..scales import ANY, POSITIVE
 from ..symmetry import ScaleSymmetry, scale_symmetry
 from .cob import sample_cob
@@ -238,7 +239,7 @@ def run_chosen(
     force: bool = False,  # train again even if the result is there
 ) -> pd.DataFrame:  # as from `train_chosen`
     "Train Figure E's networks, or load them."
-    return run_or_load(config, train_chosen, root, force)
+    return run_all([config], train_chosen, root, force)[0]
 
 
 def gains_table(
