@@ -2268,6 +2268,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                                 'dynbook/saturation/covariance.py'),
                                                'dynbook.saturation.covariance.intrinsic_dim_interval': ( 'saturation/covariance.html#intrinsic_dim_interval',
                                                                                                          'dynbook/saturation/covariance.py'),
+                                               'dynbook.saturation.covariance.is_centred': ( 'saturation/covariance.html#is_centred',
+                                                                                             'dynbook/saturation/covariance.py'),
                                                'dynbook.saturation.covariance.participation_ratio': ( 'saturation/covariance.html#participation_ratio',
                                                                                                       'dynbook/saturation/covariance.py'),
                                                'dynbook.saturation.covariance.samples': ( 'saturation/covariance.html#samples',

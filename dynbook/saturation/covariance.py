@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['CONVENTIONS', 'METHODS', 'check_delta', 'intrinsic_dim', 'saturation', 'effective_rank', 'participation_ratio',
-           'channels_second', 'stratified', 'samples', 'check_positions', 'batch_moments', 'eigenvalues', 'eigensystem',
-           'intrinsic_dim_interval']
+           'channels_second', 'stratified', 'samples', 'check_positions', 'batch_moments', 'is_centred', 'eigenvalues',
+           'eigensystem', 'intrinsic_dim_interval']
 
 # %% ../../nbs/saturation/00_covariance.ipynb #b6fc50fc
 from collections.abc import Callable
@@ -181,15 +181,25 @@ def _gram(a: Tensor) -> Tensor:
 def batch_moments(
     x: Tensor,  # rows (n, C), or maps with channels second (B, C, S)
     reference: Tensor | None = None,  # (C,) a point near the mean; None: the batch's own mean
+    centred: bool = False,  # means are small against deviations already: no shift
 ) -> Moments:  # scatter "full"
     "Count, mean and scatter of one batch, formed in the batch's precision around a reference point and stored in float64."
     x = x[:, :, None] if x.ndim == 2 else x
     x = x if x.dtype in (torch.float32, torch.float64) else x.float()
-    r = x.mean((0, 2)) if reference is None else reference.to(x)
-    d = (x - r[:, None]).transpose(0, 1).reshape(x.shape[1], -1)  # (C, n); no copy of maps whose channels lie last
+    r = x.new_zeros(x.shape[1]) if centred else x.mean((0, 2)) if reference is None else reference.to(x)
+    d = (x if centred else x - r[:, None]).transpose(0, 1).reshape(x.shape[1], -1)  # (C, n); no copy where channels lie last
     total, n = d.sum(1).double(), d.shape[1]
     s = _gram(d).double() - torch.outer(total, total) / n
     return Moments("full", n, r.double() + total / n, s)
+
+
+def is_centred(
+    m: Moments,  # of earlier batches
+) -> bool:  # always False on a GPU, where asking would wait for it
+    "Whether every mean lies within a standard deviation of 0: then forming the scatter around 0 at most doubles its rounding error."
+    if m.mean is None or m.mean.is_cuda:
+        return False
+    return bool((m.mean.square() * m.n <= m.s.diagonal()).all())
 
 # %% ../../nbs/saturation/00_covariance.ipynb #solved
 def _solved(cov: Tensor, solve: Callable[[Tensor], object]) -> object:

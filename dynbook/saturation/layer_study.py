@@ -8,6 +8,7 @@ __all__ = ['ASIDE', 'View', 'parse_view', 'Recipe', 'Network', 'Layers', 'networ
 
 # %% ../../nbs/saturation/20_layer_study.ipynb #622c4310
 import re
+import warnings
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -229,10 +230,12 @@ def measure_layers(
     config: Layers,  # what to measure
     run: Run,  # its folder
 ) -> pd.DataFrame:  # one row per convolution
-    "`layer_table` of a network that is trained if need be."
+    "`layer_table` of a network that is trained if need be; maps smaller than the pool are used as they are."
     c = config
     model, data = trained_network(c, run.folder.parent.parent)
-    return layer_table(model, data.train, data.val, delta=c.delta, pool=c.pool, C=c.probe_c, n_probe=c.n_probe, positions=c.positions)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "pool: the maps of")
+        return layer_table(model, data.train, data.val, delta=c.delta, pool=c.pool, C=c.probe_c, n_probe=c.n_probe, positions=c.positions)
 
 # %% ../../nbs/saturation/20_layer_study.ipynb #first
 def _first(split: Split, n: int | None) -> Split:

@@ -21,7 +21,7 @@ from ..graph import mode_of
 from ..moments import Moments
 from ..progress import bar
 from .covariance import batch_moments, check_delta, effective_rank, eigensystem, eigenvalues, intrinsic_dim
-from .covariance import intrinsic_dim_interval, participation_ratio, saturation
+from .covariance import intrinsic_dim_interval, is_centred, participation_ratio, saturation
 from .outputs import Loader, TrackerOptions, attention_projections, batches_of, count_samples, device_of
 from .outputs import plain_attention, reduce_output, tracked_layers
 
@@ -147,7 +147,7 @@ def _see(self: LayerTracker, name: str, module: nn.Module, out: Tensor) -> None:
         held = self.moments.setdefault(self._now, {}).setdefault(key, Moments("full"))
         if held.mean is not None and len(held.mean) != x.shape[1]:
             raise ValueError(f"layer {key}: has {x.shape[1]} features now and had {len(held.mean)} before; accepted: inputs of one size for method {self.options.method!r}")
-        batch = batch_moments(x, held.mean)
+        batch = batch_moments(x, held.mean, is_centred(held))
     if not x.is_cuda:
         _check_finite(key, batch, f"batch {self.batches[self._now]} of {self._now!r}")
     held.merge(batch)
