@@ -34,6 +34,9 @@ class BuildWithNotebooks(build_py):
             target = Path(self.build_lib) / "dynbook" / "notebooks" / path.relative_to(root / "nbs")
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, target)
+        costs = root / "figures" / "costs.csv"
+        if costs.exists():
+            shutil.copyfile(costs, Path(self.build_lib) / "dynbook" / "notebooks" / costs.name)
 
 
 extras = {key.removesuffix("_requirements"): lines(key) for key in cfg if key.endswith("_requirements")}

@@ -4,10 +4,11 @@
 
 # %% auto #0
 __all__ = ['NAME', 'PAPERS', 'MARKS', 'notebooks_root', 'FigureNotebook', 'list_figures', 'find_figure', 'execute_figure',
-           'figures_table', 'gallery']
+           'figures_table', 'figure_record', 'figure_costs', 'gallery']
 
 # %% ../nbs/figures.ipynb #8399db28
 import ast
+import csv
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -17,8 +18,6 @@ from pathlib import Path
 
 from fastcore.basics import patch
 
-from .runs import project_root
-
 # %% ../nbs/figures.ipynb #notebooks_root
 NAME = re.compile(r"fig\d+|(?P<chapter>[a-z]+)_(fig|table)(\d+\w*|[A-Z])")
 PAPERS = {
@@ -27,11 +26,14 @@ PAPERS = {
     "saturation": "(Input) Size Matters for CNN Classifiers (Richter et al. 2021)",
     "teleport": "Neural Teleportation (Armenta et al. 2023)",
     "collapse": "Feature Learning in Deep Classifiers through Intermediate Neural Collapse (Rangamani et al. 2023)",
+    "lenses": "Five lenses on one run (this book's own questions)",
 }
 
 
 def notebooks_root() -> Path:
     "The folder of the notebooks: the checkout's `nbs`, else the copy inside the installed package."
+    from dynbook.runs import project_root
+
     packaged = Path(__file__).parent / "notebooks"
     checkout = Path(__file__).parent.parent / "nbs"
     here = project_root() / "nbs"
@@ -155,6 +157,27 @@ def figures_table(
         paper = f"[`yaml`]({link}{figure.paper_file.relative_to(notebooks_root()).as_posix()})" if figure.paper_file and link else "yes" if figure.paper_file else "–"
         rows.append(f"| {name} | {figure.claim} | {paper} |")
     return "\n".join(rows)
+
+# %% ../nbs/figures.ipynb #records
+def figure_record(
+    figure: FigureNotebook,  # which
+    folder: str | Path | None = None,  # where the pictures lie; None: the project's figures/
+) -> dict | None:  # config, criteria, versions, …; None if it was not drawn here
+    "What a figure left beside its picture."
+    from dynbook.runs import project_root
+
+    path = Path(folder or project_root() / "figures") / f"{figure.stem}.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+
+def figure_costs() -> dict[str, float]:  # stem -> seconds
+    "Seconds of each figure in the last run of the whole book, from a cold cache."
+    places = (notebooks_root().parent / "figures" / "costs.csv", notebooks_root() / "costs.csv")
+    path = next((p for p in places if p.is_file()), None)
+    if path is None:
+        return {}
+    with open(path, encoding="utf-8", newline="") as file:
+        return {row["figure"]: float(row["seconds"]) for row in csv.DictReader(file)}
 
 # %% ../nbs/figures.ipynb #verdicts
 MARKS = {True: "✓", False: "**✗**", None: ""}

@@ -4,13 +4,14 @@ import os
 import re
 import shutil
 import sys
+import tarfile
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import no_network
 import pytest
-from project import ROOT, copy_checkout, figure_notebooks, online, run, tail
+from project import ROOT, copy_checkout, figure_notebooks, modules, notebooks, online, run, tail
 
 pytestmark = pytest.mark.real
 INSTALL_SECONDS = 1200
@@ -50,9 +51,38 @@ def test_wheel_is_complete(wheel: Path) -> None:
     assert not [entry for entry in names if not entry.startswith("dynbook")]
 
 
-def test_twine_is_content(wheel: Path) -> None:
-    done = run([sys.executable, "-m", "twine", "check", "--strict", wheel], timeout=60)
+@pytest.fixture(scope="module")
+def sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    "The source distribution, built from a copy."
+    checkout = copy_checkout(tmp_path_factory.mktemp("source"))
+    command = [sys.executable, "-m", "build", "--sdist", "--no-isolation", "--outdir", "dist"]
+    done = run(command, timeout=300, cwd=checkout, env=online())
+    assert done.returncode == 0, tail(done.stdout)
+    [built] = (checkout / "dist").glob("*.tar.gz")
+    return built
+
+
+def test_sdist_is_complete(sdist: Path) -> None:
+    "All notebooks, parameter files, modules, and what the wheel is built from."
+    with tarfile.open(sdist) as archive:
+        names = {entry.partition("/")[2] for entry in archive.getnames()}
+    wanted = [*notebooks(), *modules(), *(ROOT / "nbs").rglob("paper/*.yaml")]
+    assert {path.relative_to(ROOT).as_posix() for path in wanted} <= names
+    assert {"settings.ini", "setup.py", "pyproject.toml", "README.md", "LICENSE", "constraints.txt"} <= names
+
+
+def test_twine_is_content(wheel: Path, sdist: Path) -> None:
+    done = run([sys.executable, "-m", "twine", "check", "--strict", wheel, sdist], timeout=60)
     assert done.returncode == 0, done.stdout
+
+
+def test_the_oldest_versions_are_those_of_the_metadata() -> None:
+    "constraints-min.txt pins every requirement of settings.ini to its lower bound; a workflow tests with it."
+    text = (ROOT / "settings.ini").read_text(encoding="utf-8")
+    block = re.search(r"^requirements =\n((?:    \S+\n)+)", text, flags=re.MULTILINE).group(1)
+    wanted = [line.strip().replace(">=", "==") for line in block.splitlines()]
+    pinned = [line for line in (ROOT / "constraints-min.txt").read_text().splitlines() if not line.startswith("#")]
+    assert pinned == wanted
 
 
 def test_import(installed: tuple[Path, dict[str, str]], tmp_path: Path) -> None:

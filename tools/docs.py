@@ -11,6 +11,7 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
+import pages
 from notebooks import NBS, ROOT, is_figure, notebooks, title_and_claim, to_markdown
 
 os.environ.setdefault("NO_MKDOCS_2_WARNING", "1")
@@ -23,7 +24,16 @@ CHAPTERS = {
     "saturation": "Saturation",
     "teleport": "Teleportation",
     "collapse": "Neural collapse",
+    "lenses": "Five lenses on one run",
 }
+SECTIONS = {
+    "observe": "Your own run",
+    "howto": "How to",
+    "widgets": "Explorers",
+    "cli": "Command line",
+    "benchmarks": "Benchmarks",
+}
+COLAB = REPOSITORY.replace("https://github.com", "https://colab.research.google.com/github")
 FRONT = (NBS / "index.ipynb", NBS / "fig6.ipynb")
 COPIED = ("LICENSE", "CITATION.cff", "CHANGELOG.md", "CONTRIBUTING.md")
 NEW_NAMES = {"CHANGELOG.md": "changelog.md", "CONTRIBUTING.md": "contributing.md"}
@@ -41,6 +51,7 @@ STYLE = """\
 [data-md-color-scheme="slate"] .md-typeset img { background: #fff; border-radius: .1rem; padding: .3rem; }
 .md-typeset p:has(> .source-link) { margin: 0; }
 .md-typeset .source-link { float: right; font-size: .65rem; margin-top: .6rem; }
+.md-typeset .source-link.colab { margin-right: .8rem; }
 .md-typeset p:has(> .source-link) + h1 { margin-top: 0; }
 .md-typeset table:not([class]) th { min-width: 0; }
 .md-typeset table:not([class]) td:first-child code { white-space: nowrap; }
@@ -121,7 +132,9 @@ def stage_notebook(path: Path) -> str:
     folder = posixpath.relpath(pictures, posixpath.dirname(page) or ".")
     text, files = to_markdown(path, link, folder, output_language="{ .text .output }")
     source = posixpath.relpath(target, posixpath.dirname(page) or ".")
-    write(page, f'[:material-download: notebook]({source} "{target}"){{ .source-link download }}\n\n{text}')
+    head = f'[:material-download: notebook]({source} "{target}"){{ .source-link download }}'
+    head += f' [:simple-googlecolab: Colab]({COLAB}/{target} "open in Colab"){{ .source-link .colab }}'
+    write(page, f"{head}\n\n{text}")
     for name, data in files.items():
         write(posixpath.join(pictures, name), data)
     return page
@@ -143,7 +156,8 @@ def card(path: Path) -> str:
 def stage_gallery() -> str:
     "A page with every stored figure, chapter by chapter."
     shown = [path for path in notebooks() if is_figure(path) and (ROOT / "figures" / f"{path.stem}.png").is_file()]
-    text = "---\nhide: [navigation]\n---\n\n# Figures\n\n> Each picture is drawn by its notebook from the table beside it.\n"
+    text = "---\nhide: [navigation]\n---\n\n# Figures\n\n> Each picture is drawn by its notebook from the table beside it. "
+    text += "All criteria: [paper and measurement](measured.md).\n"
     for folder, title in {"nbs": "Quick start", **CHAPTERS}.items():
         cards = [card(path) for path in shown if path.parent.name == folder]
         if cards:
@@ -209,20 +223,20 @@ def stage_book() -> list:
     folders: dict[str, list[Path]] = {}
     for path in notebooks():
         if path not in FRONT:
-            folders.setdefault(path.relative_to(NBS).parts[0], []).append(path)
-    titles = {"core": "Ground floor"} | CHAPTERS
+            first = path.relative_to(NBS).parts[0]
+            folders.setdefault("cli" if first.startswith("cli") else first, []).append(path)
+    titles = {"core": "Ground floor"} | CHAPTERS | SECTIONS
     order = [*titles, *sorted(set(folders) - set(titles))]
-    nav, more = [], []
+    tabs: dict[str, list] = {"Chapters": [], "Ground floor": [], "Your own run": [], "How to": [], "Tools": []}
     for folder in filter(folders.get, order):
-        own = sorted(folders[folder], key=lambda path: (path.stem != "index", path))
+        own = sorted(folders[folder], key=lambda path: (path.stem not in ("index", "cli"), path))
         texts = [nav_entry(path) for path in own if not is_figure(path)]
         figures = [{path.stem: stage_notebook(path)} for path in own if is_figure(path)]
         entries = texts + ([{"Figures": figures}] if figures and texts else figures)
-        if folder in titles:
-            nav.append({titles[folder]: entries})
-        else:
-            more += entries
-    return nav + ([{"More": more}] if more else [])
+        title = titles.get(folder, "")
+        tab = "Chapters" if folder in CHAPTERS else title if title in tabs else "Tools"
+        tabs[tab] += entries if title in ("", tab) else [{title: entries}]
+    return [{tab: entries} for tab, entries in tabs.items() if entries]
 
 
 def stage_formulas() -> None:
@@ -247,7 +261,11 @@ def stage() -> list:
         nav.append({"Quick start": stage_notebook(FRONT[1])})
     nav += stage_book()
     nav += [{"Figures": stage_gallery()}, {"API": stage_api()}]
-    return nav + [{"Project": [{"Contributing": "contributing.md"}, {"Changelog": "changelog.md"}]}]
+    made = []
+    for page, (title, make) in pages.PAGES.items():
+        write(page, make(linker(page)))
+        made.append({title: page})
+    return nav + [{"Project": [*made, {"Contributing": "contributing.md"}, {"Changelog": "changelog.md"}]}]
 
 
 def main() -> None:
