@@ -8,6 +8,7 @@ __all__ = ['cmd_figures', 'cmd_figure', 'add_parsers']
 # %% ../nbs/cli_figures.ipynb #cli-figures-imports
 import argparse
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -70,6 +71,11 @@ def cmd_figure(args: argparse.Namespace) -> int:
     if args.paper and figure.paper_file is None:
         raise ValueError(f"--paper: {figure.stem} has no parameter file; accepted: a figure that has one")
     parameters = read_parameters(args, [*([figure.paper_file] if args.paper else []), *args.file])
+    if args.engine:
+        from dynbook.engines import ENGINE, make_engine
+
+        make_engine(args.engine)  # a wrong one is refused before anything runs
+        os.environ[ENGINE] = args.engine  # inherited by the notebook's kernel
     output = Path(args.output or f"{figure.stem}.out.ipynb")
     execute_figure(figure, output, parameters | ({"strict": True} if args.strict else {}), progress=sys.stderr.isatty())
     say(f"executed notebook: {output}")
@@ -86,11 +92,12 @@ def add_parsers(
     listed.add_argument("-c", "--chapter", choices=list(PAPERS), help="of one chapter only")
     listed.add_argument("--json", action="store_true", help="for programs")
     more = "The notebook is executed by papermill; what is not given keeps the notebook's default.\nRuns are kept and loaded when they are asked for again."
-    examples = ["figure 6 -p lr 0.1", "figure teleport_fig06 --describe", "figure collapse_fig01 --paper -o out.ipynb"]
+    examples = ["figure 6 -p lr 0.1", "figure teleport_fig06 --describe", "figure collapse_fig01 --paper -o out.ipynb", "figure collapse_fig01 --paper --engine slurm:minutes=240,gpus=1"]
     one = add_command(sub, "figure", cmd_figure, "execute a figure notebook", more, examples)
     one.add_argument("name", metavar="NAME", help="a number (6), a stem (teleport_fig06) or chapter and number ('teleport 6')")
     add_parameters(one, "a parameter of the notebook")
     one.add_argument("-o", "--output", metavar="FILE", help="executed notebook (default: STEM.out.ipynb)")
     one.add_argument("--paper", action="store_true", help="the paper's own parameters")
     one.add_argument("--strict", action="store_true", help="exit 1 if a criterion does not hold")
+    one.add_argument("-e", "--engine", metavar="ENGINE", help="where missing runs are executed: here, processes:n_workers=4, slurm:minutes=240,gpus=1 (default: the variable DYNBOOK_ENGINE, else here)")
     one.add_argument("--describe", action="store_true", help="list the parameters and stop")

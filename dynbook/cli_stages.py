@@ -27,9 +27,9 @@ def cmd_stage(args: argparse.Namespace) -> int:
     "Extract, cache or plot the metrics of a run."
     from dynbook.mechanics import pipeline
 
-    if not Path(args.folder).is_dir():
+    if "://" not in args.folder and not Path(args.folder).is_dir():
         raise ValueError(f"folder: got {args.folder}, which is not there; accepted: a run that `dynbook train` has written")
-    more = {k: v for k, v in vars(args).items() if k in ("overwrite", "law")}
+    more = {k: v for k, v in vars(args).items() if k in ("overwrite", "law", "places", "per")}
     for path in getattr(pipeline, f"{args.command}_stage")(args.folder, args.metric, **more):
         say(str(path))
     return 0
@@ -38,7 +38,7 @@ def cmd_stage(args: argparse.Namespace) -> int:
 STAGES = {
     "extract": ("measure the checkpoints of a run", ["extract runs/long", "extract runs/long -m scale -m rescale"]),
     "cache": ("join the measurements of a run with theory", ["cache runs/long --law discrete"]),
-    "plot": ("draw the metrics of a run", ["plot runs/long"]),
+    "plot": ("draw the metrics of a run", ["plot runs/long", "plot runs/long -m scale --place features.conv0_1.conv --per unit"]),
 }
 
 
@@ -57,3 +57,6 @@ def add_parsers(
             parser.add_argument("--overwrite", action="store_true", help="measure again what is there")
         if stage == "cache":
             parser.add_argument("--law", default="continuous", choices=("continuous", "discrete"), help="the theory")
+        if stage == "plot":
+            parser.add_argument("--place", dest="places", action="append", metavar="NAME", help="one layer or curve; may be repeated (default: all)")
+            parser.add_argument("--per", default="auto", choices=("auto", "unit", "layer"), help="lines per unit, or sums per layer")

@@ -134,17 +134,17 @@ def _lift_rest(self: Basis, U: Tensor) -> Tensor:
 
 @patch
 def _expand_first(self: Basis, K: Tensor, out: Tensor) -> None:
-    "The blocks between units of the first layer, unit by unit."
+    "The blocks between units of the first layer: one product per unit, written into its place."
     (width, k), h = self.Q.shape, self.h
-    d = width - self.bias
-    half = torch.matmul(self.Q, K.reshape(h, k, h * k)).reshape(h, width, h, k)
+    d, at = width - self.bias, h * (width - self.bias)
+    half = (K.reshape(h * k * h, k) @ self.Q.T).reshape(h, k, h, width)  # only the columns are lifted
+    wide = half[..., :d].reshape(h, k, at)
     for i in range(h):
-        block = torch.matmul(half[i].transpose(0, 1), self.Q.T)  # (h, width, width): units j, rows of i, columns of j
-        out[i * d : (i + 1) * d, : h * d].view(d, h, d).copy_(block[:, :d, :d].transpose(0, 1))
-        if self.bias:
-            out[h * d + i, : h * d].view(h, d).copy_(block[:, d, :d])
-            out[i * d : (i + 1) * d, h * d : h * width] = block[:, :d, d].T
-            out[h * d + i, h * d : h * width] = block[:, d, d]
+        torch.mm(self.Q[:d], wide[i], out=out[i * d : (i + 1) * d, :at])
+    if self.bias:
+        biases = torch.matmul(self.Q[d], wide)
+        out[at : at + h, :at], out[:at, at : at + h] = biases, biases.T
+        out[at : at + h, at : at + h] = torch.matmul(half[..., d].transpose(1, 2), self.Q[d])
 
 # %% ../nbs/core/23_factored.ipynb #eigen
 @dataclass(frozen=True)

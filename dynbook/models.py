@@ -300,6 +300,7 @@ MODELS |= {f"saturation_resnet{d}{s}": ("resnet", dict(depth=d, width=round(64 *
 MODELS |= {f"saturation_resnet{d}_noskip": ("resnet", dict(depth=d, skip=False)) for d in (18, 34, 50)}
 MODELS |= {f"mechanics_vgg{d}{n}": ("vgg", dict(depth=d, head="mlp", norm=bool(n))) for d in VGG_STAGES for n in ("", "_bn")}
 MODELS |= {f"mechanics_resnet{d}": ("resnet", dict(depth=d, stem="cifar")) for d in RESNET_BLOCKS}
+MODELS |= {f"mechanics_wide_resnet{d}": ("resnet", dict(depth=d, stem="cifar", wide=2)) for d in RESNET_BLOCKS if d >= 50}
 MODELS |= {f"teleport_vgg{d}": ("vgg", dict(depth=d, head="imagenet")) for d in VGG_STAGES}
 MODELS |= {f"teleport_resnet{d}": ("resnet", dict(depth=d, stem="cifar_pool")) for d in RESNET_BLOCKS}
 MODELS |= {f"teleport_densenet{d}": ("densenet", dict(depth=d)) for d in DENSENET_BLOCKS}

@@ -7,6 +7,7 @@ __all__ = ['Slurm', 'status', 'cancel']
 
 # %% ../nbs/core/26_slurm.ipynb #4a42dd35
 import json
+import os
 import subprocess
 import time
 from collections.abc import Sequence
@@ -19,9 +20,10 @@ import pandas as pd
 from fastcore.basics import patch
 
 from .config import Config
-from .engines import Outcome, Task, attempt
+from .engines import ENGINE, Outcome, Task, attempt
 from .progress import bar
-from .runs import Run, runs_root, write_json
+from .remote_runs import bury_at, place_of
+from .runs import Run, is_url, runs_root, write_json
 
 # %% ../nbs/core/26_slurm.ipynb #submitit
 def _submitit() -> Any:
@@ -40,6 +42,7 @@ class _Job:
         self.task = task
 
     def __call__(self, config: Config) -> Outcome:
+        os.environ[ENGINE] = "here"  # what a run starts, it starts in its own job
         import dynbook  # noqa: F401  (makes torchvision importable)
 
         return attempt(self.task, config)
@@ -56,13 +59,17 @@ def _note(task: Task, config: Config, job: Any) -> None:
 
 
 def _folder(task: Task, config: Config) -> Path:
-    "The folder of a run."
-    return Run.of(config, getattr(task, "keywords", {}).get("root")).folder
+    "The folder of a run; of one in a store, where it is noted here."
+    root = getattr(task, "keywords", {}).get("root")
+    return Run.of(config, runs_root() / "slurm" / "remote" if is_url(root) else root).folder
 
 
-def _bury(folder: Path, job: Any) -> None:
+def _bury(task: Task, config: Config, job: Any) -> None:
     "Take the lock of a job that Slurm says is over."
-    path = folder / "lock.json"
+    root = getattr(task, "keywords", {}).get("root")
+    if is_url(root):
+        return bury_at(place_of(config, root), job.job_id)
+    path = _folder(task, config) / "lock.json"
     with suppress(OSError, ValueError):
         if json.loads(path.read_text()).get("job") == job.job_id:
             path.unlink()
@@ -98,7 +105,7 @@ class Slurm:
                 outcomes |= zip(left, self._wait(jobs, [configs[i] for i in left], shown))
                 for i, job in zip(left, jobs):
                     if outcomes[i].status == "died":
-                        _bury(_folder(task, configs[i]), job)
+                        _bury(task, configs[i], job)
         shown.close()
         return [outcomes[i] for i in range(len(configs))]
 

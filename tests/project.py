@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 NBS = ROOT / "nbs"
 PACKAGE = ROOT / "dynbook"
 CHAPTERS = ("mechanics", "chaos", "saturation", "teleport", "collapse")
-THIRD_FLOOR = ("cli", "figures", "widgets", "observe", "lenses")
+THIRD_FLOOR = ("cli", "figures", "widgets", "observe", "lenses", "importers", "import")
 HEAVY = ("benchmarks", "widgets-heavy")
 
 

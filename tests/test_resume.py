@@ -30,7 +30,8 @@ from dynbook.data import Split
 from dynbook.fitting import fit
 from dynbook.images import random_crop
 from dynbook.optimisers import Optimiser, Plateau, Schedule
-from dynbook.runs import Locked, run_or_load, write_tensors
+from dynbook.locks import Locked
+from dynbook.runs import run_or_load, write_tensors
 from dynbook.training import Ensemble, Learner
 
 

@@ -96,8 +96,10 @@ def counted_criteria(
         for k in order:
             criteria.report(f"final accuracy, {arm}, {'all' if k < 0 else k}", by_k[k])
         if arm == "negative":
-            rise = max((by_k[b] - by_k[a] for a, b in zip(order, order[1:])), default=0.0)
-            criteria.check("negative: largest rise of the accuracy with k", rise, "<", 0)
+            steps = [by_k[b] - by_k[a] for a, b in zip(order, order[1:])]
+            criteria.check("negative: largest rise of the accuracy with k", max(steps, default=0.0), "≤", 0)
+            criteria.check("negative: accuracy at the smallest k, less that of the whole set", by_k[order[0]] - by_k[order[-1]], "≥", 0.3)
+            criteria.report("negative: neighbouring k with equal accuracies", sum(step == 0 for step in steps))
     return criteria
 
 

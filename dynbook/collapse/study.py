@@ -14,7 +14,7 @@ import pandas as pd
 
 from .experiment import Measured, train_run
 from ..config import Config, option
-from ..engines import Engine, Here, sweep
+from ..engines import Engine, default_engine, sweep
 from ..runs import Run, read_table, run_or_load
 
 # %% ../../nbs/collapse/10_collapse_study.ipynb #study
@@ -77,7 +77,7 @@ class ResNet(Study):
 # %% ../../nbs/collapse/10_collapse_study.ipynb #run-all
 def run_all(
     runs: Mapping[str, Measured],  # label -> run
-    engine: Engine = Here("runs"),  # where they are executed
+    engine: Engine | None = None,  # where; None: `default_engine()`
     root: str | Path | None = None,  # folder of all runs
     force: bool = False,  # train again even if the result is there
 ) -> pd.DataFrame:  # run, seed, then the columns of `collapse_report`
@@ -86,7 +86,7 @@ def run_all(
     if force:
         for config in configs:
             run_or_load(config, train_run, root, force=True)
-    failed = [o for o in sweep(configs, train_run, engine, root)[1] if not o]
+    failed = [o for o in sweep(configs, train_run, engine or default_engine("here:progress=runs"), root)[1] if not o]
     if failed:
         raise RuntimeError(f"{len(failed)} of {len(configs)} runs did not finish; the first: {failed[0].status}: {failed[0].message}")
     parts = [read_table(Run.of(c, root).folder / "table.csv").assign(run=label, seed=c.seed) for label, c in runs.items()]
@@ -96,7 +96,7 @@ def run_all(
 # %% ../../nbs/collapse/10_collapse_study.ipynb #run-study
 def run_study(
     study: Study,  # seeds and control
-    engine: Engine = Here("runs"),  # where the runs are executed
+    engine: Engine | None = None,  # where; None: `default_engine()`
     root: str | Path | None = None,  # folder of all runs
     force: bool = False,  # train again even if the result is there
 ) -> pd.DataFrame:  # run, seed, then the columns of `collapse_report`

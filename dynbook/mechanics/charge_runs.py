@@ -29,7 +29,7 @@ from .history import ChargeHistory
 from .recorder import ChargeRecorder
 from .symmetries import find_symmetries
 from ..models import create_model, make_activation, vgg
-from ..optimisers import Optimiser, Schedule
+from ..optimisers import OPTIMISERS, Optimiser, Schedule
 from ..progress import bar
 from ..runs import Run, run_or_load, write_tensors
 from ..training import LOSSES, Learner, train
@@ -89,11 +89,12 @@ class ChargeRun(Config):
     norm: bool = option(False, "small_vgg: batch normalisation")
     activation: str = option("relu", "small_vgg: activation")
     loss: str = option("cross_entropy", "loss", choices=tuple(LOSSES))
-    optimiser: str = option("sgd", "sgd, or adam as a control", choices=("sgd", "adam"))
+    optimiser: str = option("sgd", "sgd, or another one as a control", choices=OPTIMISERS)
     lr: float = option(0.1, "learning rate η", gt=0)
     weight_decay: float = option(0.0, "weight decay λ", ge=0)
     momentum: float = option(0.0, "momentum β", ge=0, lt=1)
     dampening: float = option(0.0, "dampening a", ge=0, lt=1)
+    nesterov: bool = option(False, "Nesterov's momentum; only the exact law runs along")
     drops: tuple[float, ...] = option((), "fractions of the run after which the learning rate drops", gt=0, lt=1)
     drop_factor: float = option(0.1, "what a drop multiplies by", gt=0)
     batch_size: int = option(128, "examples per batch", ge=1)
@@ -106,6 +107,7 @@ class ChargeRun(Config):
     augment: str = option("none", "augmentation of training batches, such as crop+flip")
     dtype: str = option("float32", "precision of the training", choices=("float32", "float64"))
     save_every: int = option(0, "steps between checkpoints; 0: none", ge=0)
+    weights: str = option("", "a safetensors file of initial weights, such as another run's checkpoint; empty: random ones")
     seed: int = option(0, "of weights, data order and dropout", ge=0)
     device: str = option("cpu", "cpu, cuda, cuda:1, mps, xla")
 
@@ -115,15 +117,22 @@ class ChargeRun(Config):
         for name, default in shape.items() if self.model != "small_vgg" else ():
             if getattr(self, name) != default:
                 raise ValueError(f"parameter {name}: got {getattr(self, name)!r} for {self.model}; accepted: {default!r} (it shapes small_vgg only)")
-        if self.optimiser == "adam" and (self.momentum or self.dampening):
-            raise ValueError(f"parameter momentum: got {self.momentum} and dampening {self.dampening} for adam; accepted: 0 (they belong to sgd)")
+        if self.optimiser != "sgd" and (self.momentum or self.dampening or self.nesterov):
+            raise ValueError(f"parameter momentum: got {self.momentum}, dampening {self.dampening}, nesterov {self.nesterov} for {self.optimiser}; accepted: 0, 0, False (they belong to sgd)")
+        if self.nesterov and (not self.momentum or self.dampening):
+            raise ValueError(f"parameter nesterov: got True with momentum {self.momentum}, dampening {self.dampening}; accepted: with momentum and without dampening")
 
     @property
     def optimiser_config(self) -> Optimiser:
         "What the network is updated with."
-        if self.optimiser == "adam":
-            return Optimiser("adam", lr=self.lr, weight_decay=self.weight_decay)
-        return Optimiser("sgd", lr=self.lr, momentum=self.momentum, dampening=self.dampening, weight_decay=self.weight_decay)
+        if self.optimiser != "sgd":
+            return Optimiser(self.optimiser, lr=self.lr, weight_decay=self.weight_decay)
+        return Optimiser("sgd", self.lr, self.momentum, self.dampening, self.nesterov, self.weight_decay)
+
+    @property
+    def laws(self) -> tuple[str, ...]:
+        "The laws that run along where not every step is kept."
+        return ("discrete",) if self.nesterov else STREAMED
 
 # %% ../../nbs/mechanics/10_charge_runs.ipynb #usable-device
 def usable_device(
@@ -169,7 +178,17 @@ def build_network(
         net = create_model(bare, **shape, **({"norm": False} if bare != config.model else {}))
         if config.model.startswith("mechanics_vgg"):
             fan_out_(net, torch.Generator().manual_seed(config.seed), linear_std=0.01)
+    if config.weights:
+        _restore(net, config.weights)
     return net.to(usable_device(config.device), getattr(torch, config.dtype))
+
+
+def _restore(net: nn.Module, path: str) -> None:
+    "Weights from a file; raises `ValueError` if it is not there or belongs to another network."
+    try:
+        net.load_state_dict(load_file(path))
+    except (OSError, RuntimeError, SafetensorError) as error:
+        raise ValueError(f"parameter weights: got {path!r} ({str(error).splitlines()[0]}); accepted: a safetensors file with the state of this network") from error
 
 
 def make_recorder(
@@ -182,7 +201,7 @@ def make_recorder(
     obeys = config.optimiser == "sgd" and config.loss == "cross_entropy" and config.activation in ("relu", "leaky_relu", "identity")
     found = find_symmetries(learner.model, x) if obeys else claimed_symmetries(learner.model, x)
     update = "state" if config.optimiser == "sgd" else "copy"
-    return ChargeRecorder(learner.model, learner.optimizer, found, config.every, STREAMED, config.violation, update)
+    return ChargeRecorder(learner.model, learner.optimizer, found, config.every, config.laws, config.violation, update)
 
 # %% ../../nbs/mechanics/10_charge_runs.ipynb #trace
 class Trace:
@@ -200,8 +219,12 @@ class Trace:
 
     def read(self) -> None:
         "Append the present values."
-        self.norms.append(sum(p.detach().double().square().sum() for p in self.params.values()).sqrt().cpu())
-        self.values.append(torch.cat([p.detach().reshape(-1)[self.index[k]].double() for k, p in self.params.items()]).cpu())
+        self.norms.append(sum(self._double(p).square().sum() for p in self.params.values()).sqrt().cpu())
+        self.values.append(torch.cat([self._double(p.detach().reshape(-1)[self.index[k]]) for k, p in self.params.items()]).cpu())
+
+    def _double(self, value: Tensor) -> Tensor:
+        "In double precision, on the CPU if the device has none."
+        return (value.detach().cpu() if value.device.type == "mps" else value.detach()).double()
 
     def state(self) -> dict[str, Tensor]:
         "Everything so far."

@@ -294,7 +294,7 @@ class Errors(Sweep):
     momentum: float | tuple[float, ...] = option((0.0, 0.0, 0.9, 0.99), "momentum β, one or one per setting", ge=0, lt=1)
     steps: int | tuple[int, ...] = option(150, "optimizer steps, one number or one per setting", ge=1)
     violation: bool = option(True, "also record by how much the symmetries are violated")
-    single: bool = option(True, "add the single-precision runs of Figures 5 and 6")
+    single: bool = option(True, "add the single-precision runs of Figures 5 and 6, on the same data")
 
 
 def error_runs(
@@ -305,7 +305,8 @@ def error_runs(
 ) -> pd.DataFrame:  # the columns of `charge_errors`, and setting
     "All errors of the table."
     runs = [replace(r, dtype="float64") for r in runs_of(config)]
-    runs += [*runs_of(Sweep()), *runs_of(Momenta())] if config.single else []
+    same = {name: getattr(config, name) for name in ("dataset", "model", "dampening", "batch_size", "augment", "size", "n_train", "save_every", "seed", "device")}
+    runs += [*runs_of(Sweep(**same)), *runs_of(Momenta(**same))] if config.single else []
     table = sweep_errors(recorded_all(runs, engine, root, force))
     names = [f"η={r.lr:g} λ={r.weight_decay:g} β={r.momentum:g}{', BN' if r.norm else ''}, {r.dtype}" for r in table.itertuples()]
     return table.assign(setting=names)

@@ -44,6 +44,7 @@ class Sweep(Config):
     violation: bool = option(False, "also record by how much the symmetries are violated")
     augment: str = option("none", "augmentation of training batches, such as crop+flip")
     size: int | None = option(None, "resize images to this height and width", ge=4)
+    n_train: int | None = option(None, "class-balanced subset of the training data", ge=10)
     save_every: int = option(0, "steps between checkpoints; 0: none", ge=0)
     seed: int = option(1, "of weights, data order and dropout", ge=0)
     device: str = option("cpu", "cpu, cuda, cuda:1, mps")
@@ -83,7 +84,7 @@ def runs_of(
     norms: Sequence[bool] = (False, True),  # which of the two networks
 ) -> list[ChargeRun]:
     "The runs, network by network."
-    names = ("dataset", "dampening", "batch_size", "every", "violation", "augment", "size", "save_every", "seed", "device")
+    names = ("dataset", "dampening", "batch_size", "every", "violation", "augment", "size", "n_train", "save_every", "seed", "device")
     shared = {name: getattr(sweep, name) for name in names}
     out = []
     for norm in norms:

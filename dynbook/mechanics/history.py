@@ -28,6 +28,7 @@ class Hyper:
     weight_decay: float = 0.0  # λ
     momentum: float = 0.0  # β
     dampening: float = 0.0  # a, as applied
+    nesterov: bool = False  # whether the step looked ahead
 
     @property
     def rate(self) -> float:
@@ -54,12 +55,13 @@ class ChargeHistory:
     "T steps, of which R are kept in full; K charges."
 
     places: tuple[Place, ...]  # the symmetries, in the order of the columns
-    hyper: Tensor  # (T, 4) learning rate, weight decay, momentum, dampening of every step
+    hyper: Tensor  # (T, 5) learning rate, weight decay, momentum, dampening, Nesterov (0 or 1) of every step
     step: Tensor  # (R,) steps taken when the charges were read; the first is 0
     charges: Tensor  # (R, K) Q
-    drives: Tensor | None = None  # (T, K) |Δ|² of every update (signed) with momentum, η²|g|² without; 0 for translations
+    drives: Tensor | None = None  # (T, K) |Δ|² of every update (signed) with momentum, η²|g|² without, η²|g + βv|² with Nesterov's; 0 for translations
     violations: Tensor | None = None  # (T, K) sum of g, or signed product of g and θ, before every update
     streamed: Mapping[str, Tensor] = field(default_factory=dict)  # law -> (R, K), advanced while training
+    carried: Tensor | None = None  # (T, K) with Nesterov's momentum: η²⟨g + βv, v⟩, what the momentum takes along
 
     @property
     def time(self) -> Tensor:
@@ -74,7 +76,7 @@ class ChargeHistory:
 
     def settings(self) -> list[Hyper]:
         "The settings of every step."
-        return [Hyper(*row) for row in self.hyper.tolist()]
+        return [Hyper(*row[:4], bool(row[4])) for row in self.hyper.tolist()]
 
 # %% ../../nbs/mechanics/04_history.ipynb #columns
 def columns(
@@ -108,7 +110,7 @@ def pack(
 ) -> dict[str, Tensor]:
     "A record as named tensors."
     out = {"hyper": history.hyper, "step": history.step, "charges": history.charges}
-    out |= {k: v for k in ("drives", "violations") if (v := getattr(history, k)) is not None}
+    out |= {k: v for k in ("drives", "violations", "carried") if (v := getattr(history, k)) is not None}
     out |= {f"streamed/{k}": v for k, v in history.streamed.items()}
     return out | {f"place/{p.kind}/{p.name}": torch.tensor([p.columns.start, p.columns.stop]) for p in history.places}
 
@@ -122,7 +124,8 @@ def unpack(
     places = [Place(*key.split("/", 2)[1:], slice(*v.tolist())) for key, v in tensors.items() if key.startswith("place/")]
     streamed = {k.removeprefix("streamed/"): v for k, v in tensors.items() if k.startswith("streamed/")}
     places = tuple(sorted(places, key=lambda p: (p.columns.start, KINDS.index(p.kind))))
-    return ChargeHistory(places, tensors["hyper"], tensors["step"], tensors["charges"], tensors.get("drives"), tensors.get("violations"), streamed)
+    more = [tensors.get(k) for k in ("drives", "violations")]
+    return ChargeHistory(places, tensors["hyper"], tensors["step"], tensors["charges"], *more, streamed, tensors.get("carried"))
 
 
 def save(history: ChargeHistory, path: str | Path) -> None:

@@ -30,7 +30,7 @@ class Conserved:
     ):
         self.value, self.n_sums = initial.clone(), n_sums
 
-    def advance(self, hyper: Hyper, drive: Tensor, violation: Tensor | None = None) -> None:
+    def advance(self, hyper: Hyper, drive: Tensor, violation: Tensor | None = None, carried: Tensor | None = None) -> None:
         "One step: nothing."
 
     def state(self) -> dict[str, Tensor]:
@@ -55,13 +55,15 @@ class Discrete(Conserved):
 
     def __init__(self, initial: Tensor, n_sums: int):
         super().__init__(initial, n_sums)
-        self.c, self.length, self.lr = torch.zeros_like(initial), torch.zeros_like(initial), torch.zeros((), dtype=torch.float64)
+        self.going, self.lr = torch.zeros_like(initial), torch.zeros((), dtype=torch.float64)  # s, and the η that it was made with
 
-    def advance(self, hyper: Hyper, drive: Tensor, violation: Tensor | None = None) -> None:
+    def advance(self, hyper: Hyper, drive: Tensor, violation: Tensor | None = None, carried: Tensor | None = None) -> None:
         "One step; with the measured violation it holds for networks that break the symmetry, too."
-        (self._accelerate if hyper.momentum else self._move)(hyper, drive, violation)
+        if hyper.nesterov and carried is None:
+            raise ValueError("carried: got None for a step of Nesterov's momentum; accepted: η²⟨g + βv, v⟩ of that step")
+        (self._accelerate if hyper.momentum else self._move)(hyper, drive, violation, carried)
 
-    def _move(self, hyper: Hyper, drive: Tensor, violation: Tensor | None) -> None:
+    def _move(self, hyper: Hyper, drive: Tensor, violation: Tensor | None, carried: Tensor | None) -> None:
         "Q ← (1 - ηλ)^m Q + η²|g|², and what a violation adds."
         keep = 1 - hyper.lr * hyper.weight_decay
         self.value = self._scaled(self.value, keep, keep**2, drive)
@@ -70,16 +72,27 @@ class Discrete(Conserved):
         if self.lr:
             self.lr = torch.zeros_like(self.lr)  # no momentum to go on with
 
-    def _accelerate(self, hyper: Hyper, drive: Tensor, violation: Tensor | None) -> None:
+    def _accelerate(self, hyper: Hyper, drive: Tensor, violation: Tensor | None, carried: Tensor | None) -> None:
         pull = self.value * (hyper.rate * hyper.weight_decay)
         if violation is not None:
             pull = pull + hyper.rate * violation
-        going = hyper.momentum * hyper.lr / float(self.lr) if self.lr else 0.0
-        self.c = (self.c + self.length).mul_(going).sub_(pull)
-        self.value = self._scaled(self.c, 1.0, 2.0, self.value).add_(drive)
-        self.length = drive
+        p = self.going * (hyper.momentum * hyper.lr / float(self.lr) if self.lr else 0.0) - pull
+        if hyper.nesterov:
+            self._look_ahead(hyper, p, pull, drive, violation)
+            self.going = p - self._scaled(p, 0.0, hyper.lr * hyper.weight_decay) + carried
+        else:
+            self.value, self.going = self._scaled(p, 1.0, 2.0, self.value).add_(drive), p + drive
         if hyper.lr != self.lr:
             self.lr = torch.tensor(hyper.lr, dtype=torch.float64)
+
+    def _look_ahead(self, hyper: Hyper, p: Tensor, pull: Tensor, drive: Tensor, violation: Tensor | None) -> None:
+        "Nesterov's step: c = βp - pull, and |Δ|² from its drive."
+        small = hyper.lr * hyper.weight_decay
+        square = self.value * small**2 - p * (2 * small * hyper.momentum)
+        if violation is not None:
+            square = square + violation * (2 * small * hyper.lr)
+        moved = self._scaled(hyper.momentum * p - pull, 1.0, 2.0, self.value)
+        self.value = moved.add_(drive).add_(self._scaled(square, 0.0, 1.0))
 
 # %% ../../nbs/mechanics/05_laws.ipynb #propagator
 QUADRATURES = ("left", "mid", "right", "hold")
@@ -137,8 +150,10 @@ class Continuous(Conserved):
         self.quadrature, self.start, self.share = quadrature, start, drive
         self.begun = torch.zeros((), dtype=torch.bool)
 
-    def advance(self, hyper: Hyper, drive: Tensor, violation: Tensor | None = None) -> None:
-        "One step; the continuous law knows no violation."
+    def advance(self, hyper: Hyper, drive: Tensor, violation: Tensor | None = None, carried: Tensor | None = None) -> None:
+        "One step; the continuous law knows no violation, and refuses Nesterov's momentum."
+        if hyper.nesterov:
+            raise ValueError("law: got the continuous one for Nesterov's momentum; accepted: conserved or discrete (the theory in continuous time is of plain momentum)")
         chosen = self.quadrature if self.quadrature != "auto" else "hold" if hyper.momentum else "right"
         drive = drive if self.share == 1 else drive * self.share
         (self._oscillate if hyper.momentum else self._relax)(hyper, drive, chosen)
@@ -197,7 +212,7 @@ def predict(
     state = make_law(law, history.charges[0], history.n_sums, quadrature, start)
     wanted, out = set(history.step.tolist()), [history.charges[0]]
     for k, hyper in enumerate(history.settings()):
-        state.advance(hyper, history.drives[k], history.violations[k] if violation else None)
+        state.advance(hyper, history.drives[k], history.violations[k] if violation else None, None if history.carried is None else history.carried[k])
         if k + 1 in wanted:
             out.append(state.value)
     return torch.stack(out)

@@ -8,6 +8,7 @@ __all__ = ['UPDATES', 'PARTS', 'WAITING', 'ChargeRecorder']
 # %% ../../nbs/mechanics/07_recorder.ipynb #c4cb7c1e
 import weakref
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import torch
 from fastcore.basics import patch
@@ -19,12 +20,12 @@ from .reductions import Reducer, Summer
 from .symmetries import Symmetry
 
 # %% ../../nbs/mechanics/07_recorder.ipynb #settings
-def _settings(groups: Sequence[Mapping]) -> Hyper:
-    "The settings that all groups share."
+def _settings(groups: Sequence[Mapping], update: str) -> Hyper:
+    "The settings that all groups share; against a copy, Nesterov's momentum counts as plain."
     found = set()
     for group in groups:
-        momentum = float(group.get("momentum", 0.0))
-        found.add(Hyper(float(group["lr"]), float(group.get("weight_decay", 0.0)), momentum, float(group.get("dampening", 0.0)) if momentum else 0.0))
+        momentum, ahead = float(group.get("momentum", 0.0)), update == "state" and bool(group.get("nesterov"))
+        found.add(Hyper(float(group["lr"]), float(group.get("weight_decay", 0.0)), momentum, float(group.get("dampening", 0.0)) if momentum else 0.0, ahead))
     if len(found) != 1:
         raise ValueError(f"optimizer: the recorded parameters have {len(found)} different settings; accepted: one (record the symmetries of each group apart)")
     return found.pop()
@@ -41,9 +42,8 @@ def _check(optimizer: torch.optim.Optimizer, update: str) -> None:
     if update == "state" and type(optimizer) is not torch.optim.SGD:
         raise ValueError(f"optimizer: got {type(optimizer).__name__}; accepted: torch.optim.SGD, or any with update='copy', where the laws need not hold")
     for group in optimizer.param_groups if update == "state" else ():
-        for key in ("nesterov", "maximize"):
-            if group.get(key):
-                raise ValueError(f"{key}: got True; accepted: False (no law for it), or update='copy', which measures without promising one")
+        if group.get("maximize"):
+            raise ValueError("maximize: got True; accepted: False (no law for it), or update='copy', which measures without promising one")
 
 # %% ../../nbs/mechanics/07_recorder.ipynb #chargerecorder
 class ChargeRecorder:
@@ -55,7 +55,7 @@ class ChargeRecorder:
         optimizer: torch.optim.Optimizer,  # stock SGD, or any with update="copy"
         symmetries: Sequence[Symmetry],  # from `find_symmetries`
         every: int = 1,  # keep the charges every so many steps; above 1 the laws run along and single steps are not kept
-        laws: Sequence[str] = ("continuous", "discrete"),  # the laws that run along when `every` is above 1
+        laws: Sequence[str] | None = None,  # the laws that run along when `every` is above 1; None: continuous and discrete, with Nesterov's momentum discrete
         violation: bool = False,  # also measure ⟨g, u⟩ at every step
         update: str = "state",  # "state": from the gradient or the momentum buffer; "copy": against a copy of the weights
     ):
@@ -63,22 +63,33 @@ class ChargeRecorder:
         self.symmetries = tuple(sorted(symmetries, key=lambda s: not s.linear))  # sums first
         self.optimizer, self.every, self.violation, self.update = optimizer, every, violation, update
         self.params = dict(model.named_parameters())
-        self.sums = Summer([s for s in self.symmetries if s.linear], self.params)
-        self.n_sums = self.sums.n
-        self.single = every == 1 or violation or update == "copy"  # whether steps are looked at one by one
-        self.lead = self.n_sums if violation else min(1, self.n_sums)
-        self.squares = self._reducer()
         self.names = {t.parameter for s in self.symmetries for t in s.terms}
         self.trained = [self.params[name] for name in self.names]
-        mine = {id(p) for p in self.trained}
-        self.groups = [g for g in optimizer.param_groups if any(id(p) in mine for p in g["params"])]
-        _settings(self.groups)
-        self._begin(laws if every > 1 else ())
+        self.sums = Summer([s for s in self.symmetries if s.linear], self.params)
+        self.n_sums = self.sums.n
+        self.groups = self._own_groups()
+        self.ahead = _settings(self.groups, update).nesterov
+        self.single = every == 1 or violation or self.ahead or update == "copy"  # whether steps are looked at one by one
+        self.lead = self.n_sums if violation else min(1, self.n_sums)
+        self.squares = self._reducer()
+        self._begin(self._laws(laws) if every > 1 else ())
         me = weakref.ref(self)  # the optimizer must not keep a recorder alive that nobody reads
         self.handles = [
             optimizer.register_step_pre_hook(lambda o, args, kwargs: me() and me()._before(args, kwargs)),
             optimizer.register_step_post_hook(lambda o, args, kwargs: me() and me()._after()),
         ]
+
+    def _own_groups(self) -> list[dict]:
+        "The optimizer's groups that hold recorded parameters."
+        mine = {id(p) for p in self.trained}
+        return [g for g in self.optimizer.param_groups if any(id(p) in mine for p in g["params"])]
+
+    def _laws(self, laws: Sequence[str] | None) -> Sequence[str]:
+        if laws is None:
+            return self.lawful
+        if self.ahead and (refused := {"continuous", "decay"} & set(laws)):
+            raise ValueError(f"laws: got {', '.join(sorted(refused))} for Nesterov's momentum; accepted: conserved, discrete")
+        return laws
 
     def _reducer(self) -> Reducer:
         "What reads the squares; as many readings wait as fit into a few pages of memory."
@@ -90,6 +101,11 @@ class ChargeRecorder:
         "Stop recording; what was recorded stays."
         for handle in self.handles:
             handle.remove()
+
+    @property
+    def lawful(self) -> tuple[str, ...]:
+        "The laws that hold for this optimizer: both, or the exact one with Nesterov's momentum."
+        return ("discrete",) if self.ahead else ("continuous", "discrete")
 
     @property
     def nbytes(self) -> int:
@@ -109,7 +125,8 @@ def _begin(self: ChargeRecorder, laws: Sequence[str]) -> None:
     "Begin a record at the present weights."
     first = self.charge()
     self.steps, self.hyper, self.kept, self.charges = 0, [], [0], [first]
-    self.drives, self.violations, self.waiting = [], [], 0
+    self.drives, self.violations, self.carried, self.waiting = [], [], [], 0
+    self.broken = self.taken = None  # of the step that is being made
     start = first if self.violation else torch.cat([torch.ones_like(first[: self.lead]), first[self.n_sums :]])
     self.laws = {law: make_law(law, start, self.lead) for law in laws}
     self.streamed = {law: [first] for law in laws}
@@ -159,16 +176,33 @@ def _before(self: ChargeRecorder, args: tuple, kwargs: dict) -> None:
     if any(p.grad is None for p in self.trained):
         missing = next(name for name in self.names if self.params[name].grad is None)
         raise ValueError(f"parameters: {missing} has no gradient; accepted: all recorded parameters are trained")
-    self.now = hyper = _settings(self.groups)
+    self.now = hyper = _settings(self.groups, self.update)
+    if hyper.nesterov != self.ahead:
+        raise ValueError(f"nesterov: got {hyper.nesterov} after a beginning with {self.ahead}; accepted: the same throughout a record")
     if hyper.dampening and self._first_step():
-        self.now = Hyper(hyper.lr, hyper.weight_decay, hyper.momentum, 0.0)
+        self.now = replace(hyper, dampening=0.0)
     if self.violation:
         self.broken = self._join(self._gradient, self.squares.reduce(self._gradient, self._weight))
     if self.update == "copy":
         self.before = {name: self._weight(name).clone() for name in self.names}
         self.decay = (hyper.lr * hyper.weight_decay) ** 2 * self.squares.reduce(self._weight) if not hyper.momentum else 0.0
+    elif self.ahead:
+        self.pushed, self.taken = self._look_ahead(hyper)
     elif not hyper.momentum:
         self.squares.read(self._gradient, row=self.waiting)
+
+
+@patch
+def _look_ahead(self: ChargeRecorder, hyper: Hyper) -> tuple[Tensor, Tensor]:
+    "η²|g + βv|² and η²⟨g + βv, v⟩ of a step with Nesterov's momentum, v being the buffer that the step will leave."
+    first = self._first_step()
+
+    def v(name: str) -> Tensor:
+        pushed = self._gradient(name).add(self._weight(name), alpha=hyper.weight_decay)
+        return pushed if first else pushed.add_(self._buffer(name), alpha=hyper.momentum)
+
+    u = lambda name: self._gradient(name).add(v(name), alpha=hyper.momentum)  # noqa: E731
+    return hyper.lr**2 * self.squares.reduce(u), hyper.lr**2 * self.squares.reduce(u, v)
 
 
 @patch
@@ -181,13 +215,13 @@ def _first_step(self: ChargeRecorder) -> bool:
 @torch.no_grad()
 def _after(self: ChargeRecorder) -> None:
     "Read what the step has made; every so often settle what waits, and keep the charges."
-    if self.update == "state" and self.now.momentum:
+    if self.update == "state" and self.now.momentum and not self.ahead:
         self.squares.read(self._buffer, row=self.waiting)
     self.steps, self.waiting = self.steps + 1, self.waiting + 1
     self.hyper.append(self.now)
     keep = self.steps % self.every == 0
     if keep or self.waiting == self.squares.depth:
-        self._settle(self._moved() if self.update == "copy" else self._read())
+        self._settle(self._moved() if self.update == "copy" else self.pushed[None] if self.ahead else self._read())
     if keep:
         self.kept.append(self.steps)
         self.charges.append(self.charge())
@@ -206,7 +240,7 @@ def _moved(self: ChargeRecorder) -> Tensor:
 @patch
 def _read(self: ChargeRecorder) -> Tensor:
     "The drives that wait, (steps, charges)."
-    rates = torch.tensor([h.lr**2 for h in self.hyper[-self.waiting :]], dtype=torch.float64, device=self.squares.device)
+    rates = torch.tensor([h.lr**2 for h in self.hyper[-self.waiting :]], dtype=torch.float64, device=self.squares.home)
     return self.squares.collect(slice(0, self.waiting)) * rates[:, None]
 
 
@@ -217,9 +251,10 @@ def _settle(self: ChargeRecorder, drives: Tensor) -> None:
     if self.every == 1:
         self.drives.append(drives[0])
         self.violations += [self.broken] if self.violation else []
+        self.carried += [self.taken] if self.ahead else []
     for law in self.laws.values():
-        if self.violation:
-            law.advance(settings[0], drives[0], self.broken)
+        if self.violation or self.ahead:
+            law.advance(settings[0], drives[0], self.broken, self.taken)
         else:
             advance_by(law, settings, drives)
 
@@ -232,10 +267,10 @@ def history(self: ChargeRecorder) -> ChargeHistory:
         places.append(Place(s.kind, s.name, slice(start, start + s.n)))
         start += s.n
     stack = lambda rows: torch.stack(rows).cpu() if rows else None  # noqa: E731
-    hyper = torch.tensor([[h.lr, h.weight_decay, h.momentum, h.dampening] for h in self.hyper], dtype=torch.float64).view(-1, 4)
+    hyper = torch.tensor([[h.lr, h.weight_decay, h.momentum, h.dampening, h.nesterov] for h in self.hyper], dtype=torch.float64).view(-1, 5)
     streamed = {law: stack(rows) for law, rows in self.streamed.items()}
-    drives = stack([torch.cat([self.charges[0].new_zeros(self.n_sums), d[self.lead :]]) for d in self.drives])
-    return ChargeHistory(tuple(places), hyper, torch.tensor(self.kept), stack(self.charges), drives, stack(self.violations), streamed)
+    whole = lambda rows: stack([torch.cat([self.charges[0].new_zeros(self.n_sums), d[self.lead :]]) for d in rows])  # noqa: E731
+    return ChargeHistory(tuple(places), hyper, torch.tensor(self.kept), stack(self.charges), whole(self.drives), stack(self.violations), streamed, whole(self.carried))
 
 
 @patch
@@ -252,12 +287,13 @@ def load(self: ChargeRecorder, tensors: Mapping[str, Tensor]) -> None:
     record = unpack({k: v for k, v in tensors.items() if not k.startswith(("law/", "waiting/"))})
     if record.places != self.history().places or set(record.streamed) != set(self.laws):
         raise ValueError(f"tensors: a record of {len(record.places)} places with laws {list(record.streamed)}; accepted: {len(self.symmetries)} places, laws {list(self.laws)}")
-    rows = lambda v: [] if v is None else list(v.to(self.squares.device))  # noqa: E731
+    rows = lambda v: [] if v is None else list(v.to(self.squares.home))  # noqa: E731
     self.steps, self.hyper, self.kept = len(record.hyper), record.settings(), record.step.tolist()
-    self.charges, self.drives, self.violations = rows(record.charges), rows(None if record.drives is None else record.drives[:, self.n_sums - self.lead :]), rows(record.violations)
+    part = lambda v: rows(None if v is None else v[:, self.n_sums - self.lead :])  # noqa: E731
+    self.charges, self.drives, self.violations, self.carried = rows(record.charges), part(record.drives), rows(record.violations), part(record.carried)
     self.streamed = {law: rows(v) for law, v in record.streamed.items()}
     self.waiting = len(tensors.get("waiting/small", ()))
     for part in PARTS if self.waiting else ():
         getattr(self.squares, part)[: self.waiting] = tensors[f"waiting/{part}"]
     for name, law in self.laws.items():
-        law.load({k.split("/", 2)[2]: v.to(self.squares.device) for k, v in tensors.items() if k.startswith(f"law/{name}/")})
+        law.load({k.split("/", 2)[2]: v.to(self.squares.home) for k, v in tensors.items() if k.startswith(f"law/{name}/")})

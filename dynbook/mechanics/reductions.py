@@ -18,7 +18,7 @@ from torch import Tensor
 from .symmetries import Symmetry, Term
 
 # %% ../../nbs/mechanics/06_reductions.ipynb #sum-of
-BLOCK = 1 << 16  # entries that are squared at a time
+BLOCK = 3 << 15  # entries that are squared at a time; in single precision they fill a third of a megabyte
 STRETCH = 64  # neighbouring entries that are worth a fused norm
 KINDS_OF_SUMS = ("rows", "columns", "whole")
 
@@ -111,6 +111,11 @@ def _bucketed(by_name: Mapping[str, Sequence[Term]], params: Mapping[str, Tensor
     return sorted(made, key=lambda b: WAYS.index(b.way))
 
 # %% ../../nbs/mechanics/06_reductions.ipynb #reducer
+def _home(device: torch.device) -> torch.device:
+    "Where charges are kept in double precision."
+    return torch.device("cpu") if device.type == "mps" else device
+
+
 class Reducer:
     "Sums of squares (or products) of parameter-shaped tensors, for all charges of a list of symmetries at once."
 
@@ -123,7 +128,8 @@ class Reducer:
     ):
         first = next(iter(params.values()))
         self.n, self.device, self.depth = start + sum(s.n for s in symmetries), first.device, depth
-        self.dtype = torch.promote_types(first.dtype, torch.float32)
+        self.dtype, self.home = torch.promote_types(first.dtype, torch.float32), _home(first.device)
+        self.wide = torch.float64 if self.home == self.device else self.dtype  # of sums over blocks
         terms = _offset_terms(symmetries, start)
         self.by_name = {name: [t for t in terms if t.parameter == name] for name in dict.fromkeys(t.parameter for t in terms)}
         self.buckets = _bucketed(self.by_name, params)
@@ -140,16 +146,16 @@ class Reducer:
 # %% ../../nbs/mechanics/06_reductions.ipynb #make-rows
 @patch
 def _make_rows(self: Reducer) -> None:
-    "Where readings wait: sums of small tensors in their precision, of large ones in float64; a row more if several may wait."
+    "Where readings wait: column sums of large tensors in float64, all others in their precision; a row more if several may wait."
     self.places, ends, rows = {}, {"small": 0, "large": 0}, self.depth + (self.depth > 1)
     for bucket in self.buckets:
-        part = "large" if bucket.way == "large" else "small"
         for kind in bucket.kinds:
+            part = "large" if bucket.way == "large" and kind == "columns" else "small"
             start, ends[part] = ends[part], ends[part] + math.prod(bucket.out(kind))
             self.places[bucket.names, kind] = (part, slice(start, ends[part]))
         self.norms = ends["small"] if bucket.way == "stretches" else getattr(self, "norms", 0)
     self.small = torch.zeros(rows, ends["small"], dtype=self.dtype, device=self.device)
-    self.large = torch.zeros(rows, ends["large"], dtype=torch.float64, device=self.device)
+    self.large = torch.zeros(rows, ends["large"], dtype=self.wide, device=self.device)
     view = lambda b, k, i: getattr(self, self.places[b.names, k][0])[i, self.places[b.names, k][1]].view(b.out(k))  # noqa: E731
     self.views = [[{k: view(b, k, i) for k in b.kinds} for b in self.buckets] for i in range(rows)]
     self.spaces = {b.names: self.buffer[: b.entries].view(-1, *b.shape) for b in self.buckets if b.way == "small"}
@@ -173,7 +179,7 @@ def _wire(self: Reducer) -> None:
     order = position.argsort(stable=True)
     if torch.equal(position[order], torch.arange(self.small.shape[1] + self.large.shape[1])):
         position, target, weight = position[:0], target[order], weight[order]  # every sum goes to one charge
-    self.position, self.target, self.weight = position.int().to(self.device), target.int().to(self.device), weight.to(self.device, torch.int8)
+    self.position, self.target, self.weight = position.int().to(self.home), target.int().to(self.home), weight.to(self.home, torch.int8)
 
 # %% ../../nbs/mechanics/06_reductions.ipynb #read
 @patch
@@ -195,13 +201,13 @@ def collect(
     squares: bool = True,  # whether they are of squares
 ) -> Tensor:  # (rows, n) float64
     "The charges of readings."
-    sums = self.small[rows].double()
+    sums = self.small[rows].to(self.home).double()
     if squares and self.norms:
         sums[:, : self.norms].square_()
-    sums = torch.cat([sums, self.large[rows]], 1) if self.large.shape[1] else sums
+    sums = torch.cat([sums, self.large[rows].to(self.home).double()], 1) if self.large.shape[1] else sums
     sums = sums[:, self.position] if len(self.position) else sums
-    out = torch.zeros(len(sums), self.n, dtype=torch.float64, device=self.device)
-    return out.index_add_(1, self.target, sums * self.weight) if len(self.target) else out
+    out = torch.zeros(len(sums), self.n, dtype=torch.float64, device=self.home)
+    return out.index_add_(1, self.target.long(), sums * self.weight) if len(self.target) else out  # int32 takes torch's slow path
 
 
 @patch
@@ -253,12 +259,12 @@ def _read_large(self: Reducer, bucket: _Bucket, views: Mapping[str, Tensor], a: 
     left, step = a(name).to(self.dtype).reshape(r, c), bucket.entries // c
     right = left if b is None else b(name).reshape(r, c)
     rows, whole = views.get("rows"), views.get("whole")
-    total = torch.zeros(c if "columns" in views else 0, dtype=torch.float64, device=self.device)
+    total = torch.zeros(c if "columns" in views else 0, dtype=self.wide, device=self.device)
     for i in range(0, r, step):
         j = min(i + step, r)
         block = torch.mul(left[i:j], right[i:j], out=self.buffer[: (j - i) * c].view(j - i, -1))
         if rows is not None:
-            rows[0, i:j] = block.sum(1)
+            torch.sum(block, 1, out=rows[0, i:j])
         if len(total):
             total += block.sum(0)
         if whole is not None:
@@ -275,7 +281,7 @@ class Summer:
         symmetries: Sequence[Symmetry],  # translations; their charges are counted in this order
         params: Mapping[str, Tensor],  # names, shapes and device
     ):
-        self.n, self.device = sum(s.n for s in symmetries), next(iter(params.values())).device
+        self.n, self.home = sum(s.n for s in symmetries), _home(next(iter(params.values())).device)
         self.terms = [(t.parameter, self._axes(t), self._charges(t), t.weight) for t in _offset_terms(symmetries, 0)]
 
     def _axes(self, term: Term) -> list[int]:
@@ -287,15 +293,15 @@ class Summer:
         if bool((index < 0).any()):
             raise ValueError(f"symmetries: {term.parameter} belongs to a translation in part; accepted: whole columns")
         start = int(index[0])
-        return slice(start, start + len(index)) if torch.equal(index, torch.arange(start, start + len(index))) else index.to(self.device)
+        return slice(start, start + len(index)) if torch.equal(index, torch.arange(start, start + len(index))) else index.to(self.home)
 
     def reduce(
         self,
         a: Callable[[str], Tensor],  # name -> a parameter-shaped tensor
     ) -> Tensor:  # (n,) float64
         "The sum of every charge."
-        out = torch.zeros(self.n, dtype=torch.float64, device=self.device)
+        out = torch.zeros(self.n, dtype=torch.float64, device=self.home)
         for name, axes, where, weight in self.terms:
-            sums = a(name).sum(axes, dtype=torch.float64).reshape(-1)
+            sums = a(name).to(self.home).sum(axes, dtype=torch.float64).reshape(-1)
             out[where].add_(sums, alpha=weight) if isinstance(where, slice) else out.index_add_(0, where, sums, alpha=weight)
         return out

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from .readings import Lens, Rows, Subject
 from ..symmetry import ScaleSymmetry, scale_symmetry
-from ..teleport.laws import batch_gradients, expected_gain, squares_of
+from ..teleport.gradients import batch_gradients, squares_of
+from ..teleport.laws import expected_gain
 from ..teleport.optimise import optimise_cob
 from ..teleport.orbit import balance, incidence
 from ..teleport.teleport import teleport

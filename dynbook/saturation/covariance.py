@@ -170,16 +170,12 @@ def check_positions(
         raise ValueError(f"max_positions: got {max_positions!r}; accepted: None, or a whole number ≥ 1 of rows per batch")
 
 # %% ../../nbs/saturation/00_covariance.ipynb #gram
-def _gram(d: Tensor) -> Tensor:
-    "Σ over batch and positions of d dᵀ for (B, C, S), float64."
-    b, c, s = d.shape
-    if s == 1 or b == 1:
-        flat = d.squeeze(2) if s == 1 else d[0].T
-        return (flat.T @ flat).double()
-    if s >= c:
-        return torch.bmm(d, d.transpose(1, 2)).double().sum(0)
-    flat = d.transpose(1, 2).reshape(-1, c)
-    return (flat.T @ flat).double()
+def _gram(a: Tensor) -> Tensor:
+    "a aᵀ for (C, n); on the CPU by NumPy, which sees that the factors are one matrix and computes half of the product."
+    if a.device.type != "cpu":
+        return a @ a.T
+    rows = a.detach().numpy()
+    return torch.from_numpy(rows @ rows.T)
 
 
 def batch_moments(
@@ -190,9 +186,9 @@ def batch_moments(
     x = x[:, :, None] if x.ndim == 2 else x
     x = x if x.dtype in (torch.float32, torch.float64) else x.float()
     r = x.mean((0, 2)) if reference is None else reference.to(x)
-    d = x - r[:, None]
-    total, n = d.sum((0, 2)).double(), x.shape[0] * x.shape[2]
-    s = _gram(d) - torch.outer(total, total) / n
+    d = (x - r[:, None]).transpose(0, 1).reshape(x.shape[1], -1)  # (C, n); no copy of maps whose channels lie last
+    total, n = d.sum(1).double(), d.shape[1]
+    s = _gram(d).double() - torch.outer(total, total) / n
     return Moments("full", n, r.double() + total / n, s)
 
 # %% ../../nbs/saturation/00_covariance.ipynb #solved

@@ -29,6 +29,7 @@ from .receptive_field import receptive_fields
 from .schema import Experiment, differences, expand
 from .tracker import track
 from .training_log import Trial, evaluate_split, train_trial
+from .writers import save_spectra
 
 # %% ../../nbs/saturation/14_experiment.ipynb #register-step
 Runner = Callable[[Trial, bool], Path]
@@ -64,14 +65,15 @@ def _table(path: Path, force: bool, make: Callable[[], pd.DataFrame]) -> Path:
 
 @register_step("saturation")
 def step_saturation(trial: Trial, force: bool = False) -> Path:
-    "All statistics of all layers, one frozen pass per split."
+    "All statistics of all layers, one frozen pass per split; the spectra beside them answer for any other threshold."
 
     def make() -> pd.DataFrame:
         e, model, parts = trial.experiment, trial.trained(), []
         for name, split in (("train", trial.data.train), ("eval", trial.data.val)):
             bound = {"max_positions": "bounded"} if e.downsampling is not None and e.conv_method == "channelwise" else {}
-            table = track(model, split, method=e.conv_method, delta=e.delta, split=name, **bound).stats().reset_index()
-            parts.append(table.assign(split=name, delta=e.delta))
+            tracker = track(model, split, method=e.conv_method, delta=e.delta, split=name, **bound)
+            save_spectra(tracker, trial.folder / "spectra" / name, e.epoch)
+            parts.append(tracker.stats().reset_index().assign(split=name, delta=e.delta))
         return pd.concat(parts, ignore_index=True)
 
     return _table(trial.folder / "saturation.csv", force, make)

@@ -32,7 +32,7 @@ def panel_title(
 ) -> str:  # two lines
     "Which network, which data, which view."
     row = part.iloc[0]
-    shown = f"{row.content} px on a field of {row['size']}" if row.content != row["size"] else f"{row['size']} px"
+    shown = f"{row.content} px on {row['size']}" if row.content != row["size"] else f"{row['size']} px"
     shown = f"{row.view.replace('>', ' px enlarged to ')} px" if ">" in row.view else shown
     return f"{row.model}\n{row.dataset}, {shown}"
 

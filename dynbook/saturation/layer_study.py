@@ -23,8 +23,8 @@ from ..fitting import fit
 from ..optimisers import OPTIMISERS, SCHEDULES, Optimiser, Schedule
 from ..runs import Run, write_tensors
 from .families import VGG_CFGS, vgg
-from .layer_probes import probe_curve
 from .names import build_model, model_row
+from .probes import probe_curve
 from .receptive_field import receptive_fields
 from .tasks import image_task
 from .tracker import layer_saturation

@@ -115,6 +115,13 @@ class TrackerOptions:
         if self.max_positions != "bounded":
             check_positions(self.max_positions)
 
+    def skip(
+        self,
+        batch: int,  # examples in the batch
+    ) -> int:
+        "Bounded: only every so many-th batch is drawn from, so that about C rows come from it; else 1."
+        return max(1, self.n_samples // (PER_CHANNEL * max(1, batch))) if self.max_positions == "bounded" else 1
+
     def rows(
         self,
         batch: int,  # examples in the batch
@@ -123,7 +130,7 @@ class TrackerOptions:
         "How many rows to draw from a batch; None: all."
         if self.max_positions != "bounded":
             return self.max_positions
-        return max(1, math.ceil(batch * PER_CHANNEL * channels / self.n_samples))
+        return max(1, math.ceil(batch * self.skip(batch) * PER_CHANNEL * channels / self.n_samples))
 
 # %% ../../nbs/saturation/01_outputs.ipynb #reduce-output
 LARGEST = 16384  # features; a covariance of that width takes 2 GiB

@@ -19,7 +19,7 @@ from ..config import option
 from ..engines import Engine, Here, patiently
 from ..runs import Run
 from .layer_study import Network, main_convolutions, trained_network
-from .layer_probes import probe_map
+from .probes import probe_map
 from .receptive_field import receptive_fields
 from .studies import LayerStudy, finish_runs, labelled, study_runs
 
@@ -53,6 +53,7 @@ class StemPositions(PositionStudy):
     "Figure 19: without early downsampling, without the skips as published, and with them."
 
     models: tuple[str, ...] = option(("original:ResNet18_PC", "ResNet18_PC"), "networks")
+    seeds: tuple[int, ...] = option((0, 1), "seeds of initial weights and data order", ge=0)
 
 # %% ../../nbs/saturation/23_position_study.ipynb #map-sides
 def map_sides(

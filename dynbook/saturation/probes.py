@@ -14,7 +14,6 @@ import torch
 from torch import Tensor, nn
 
 from ..activations import Selection
-from ..progress import bar
 from .features import Pool, feature_batches
 from .logistic import LogisticProbes
 from .outputs import Loader
@@ -60,15 +59,14 @@ def probe_curve(
         raise ValueError("pool: got 'pixel'; accepted: a whole number or None; `probe_map` has a probe per position")
     (a, y, _), (b, z, accuracy) = _features(model, train, layers, pool, max_samples), _features(model, test, layers, pool, max_samples)
     a, b = _joined(a, joint or {}), _joined(b, joint or {})
-    rows = {}
-    for name in bar(list(a), "probes"):
-        if a[name].shape[1] != b[name].shape[1]:
-            raise ValueError(f"layer {name}: {a[name].shape[1]} features in training data, {b[name].shape[1]} in test data; accepted: inputs of one size")
-        p = LogisticProbes(C, tol, max_iter, engine).fit(a[name], y)
-        scores = float(p.score(a[name], y)[0]), float(p.score(b[name], z)[0])
-        rows[name] = (*scores, scores[1] / accuracy if accuracy > 0 else float("nan"), a[name].shape[1], int(p.n_iter_[0]), float(p.grad_norm_[0]), float(p.gap_[0]))
-    columns = ["train_acc", "test_acc", "relative", "width", "n_iter", "grad_norm", "gap"]
-    return pd.DataFrame.from_dict(rows, orient="index", columns=columns).rename_axis("layer")
+    wrong = [name for name in a if a[name].shape[1] != b[name].shape[1]]
+    if wrong:
+        raise ValueError(f"layer {wrong[0]}: {a[wrong[0]].shape[1]} features in training data, {b[wrong[0]].shape[1]} in test data; accepted: inputs of one size")
+    p = LogisticProbes(C, tol, max_iter, engine).fit(a, y)
+    table = pd.DataFrame({"train_acc": p.score(a, y), "test_acc": p.score(b, z)}, index=pd.Index(list(a), name="layer"))
+    relative = table.test_acc / accuracy if accuracy > 0 else float("nan")
+    widths = [x.shape[1] for x in a.values()]
+    return table.assign(relative=relative, width=widths, n_iter=p.n_iter_, grad_norm=p.grad_norm_, gap=p.gap_)
 
 # %% ../../nbs/saturation/05_probes.ipynb #probe-map
 def probe_map(

@@ -220,6 +220,7 @@ class ResNetSizeStudy(SizeStudy):
     "Figure 12: the same with a ResNet18."
 
     models: tuple[str, ...] = option(("resnet18",), "networks")
+    epochs: int | tuple[int, ...] = option((10, 80, 10), "passes over the training data; one number, or one per view", ge=1)
     seeds: tuple[int, ...] = option((0,), "seeds of initial weights and data order", ge=0)
 
 
@@ -235,6 +236,7 @@ class DeepSizeStudy(ResNetSizeStudy):
     "Figure 14: the same with a ResNet50."
 
     models: tuple[str, ...] = option(("resnet50",), "networks")
+    epochs: int | tuple[int, ...] = option((30, 14, 30), "passes over the training data; one number, or one per view", ge=1)
     width: float | None = option(4.0, "channels of a network's first stage, for networks with a name", gt=0)
 
 
@@ -322,9 +324,10 @@ class TableStudy(LayerStudy):
     models: tuple[str, ...] = option(("resnet18", "8^2 M 16^2 32^2"), "networks")
     datasets: tuple[str, ...] = option(("fashion_mnist",), "datasets, by name or path")
     views: tuple[str, ...] = option(("28", "7", "7>28"), "sizes of the picture: 32 (resized), 8@32 (8 pixels on a field of 32), 7>28 (shrunk to 7, enlarged)")
-    epochs: int | tuple[int, ...] = option(8, "passes over the training data; one number, or one per view", ge=1)
-    n_train: int | None = option(3000, "class-balanced subset of the training data", ge=10)
+    epochs: int | tuple[int, ...] = option(6, "passes over the training data; one number, or one per view", ge=1)
+    n_train: int | None = option(2000, "class-balanced subset of the training data", ge=10)
     n_test: int | None = option(2000, "class-balanced subset of the test data; digits: how many are held out, 500 if None", ge=10)
+    seeds: tuple[int, ...] = option((0, 1, 2), "seeds of initial weights and data order", ge=0)
 
 # %% ../../nbs/saturation/21_studies.ipynb #second-study
 def second_study(

@@ -116,7 +116,7 @@ def _begin(self: LayerTracker, module: nn.Module, args: tuple, kwargs: dict) -> 
     count, size, done = self.batches.get(split, 0), _batch_size(args, kwargs), self.seen.get(split, 0)
     room = math.inf if self.options.max_samples is None else self.options.max_samples - done
     self.batches[split] = count + 1
-    if count % self.options.every == 0 and room > 0:
+    if count % (self.options.every * self.options.skip(size)) == 0 and room > 0:
         self._now, self._limit = split, None if room >= size else int(room)
         self.seen[split] = done + int(min(size, room))
 

@@ -5,19 +5,20 @@
 # %% auto #0
 __all__ = ['Boost', 'Probe', 'SAMPLINGS', 'ScaleSymmetry', 'Teleported', 'Trial', 'align', 'angle', 'balance', 'batch_gradients',
            'best_lr', 'boost_criteria', 'check_cob', 'cob_factors', 'differences', 'expected_gain', 'grad_after',
-           'grad_norm_sq', 'hessian_after', 'interpolate', 'like_histogram', 'line_curvature', 'load_matrix',
-           'match_permutations', 'mean_multiplier', 'micro_tangent', 'minimise_cob', 'optimise_cob', 'orbit_distance',
-           'permute', 'plot_boost', 'plot_matrix', 'plot_snapshot', 'principal_path', 'project_cob', 'pseudo_teleport',
-           'recover_cob', 'run_boost', 'run_matrix', 'run_trial', 'sample_cob', 'scale_symmetry', 'score_cobs',
-           'sgd_multiplier', 'surface', 'teleport', 'teleport_', 'teleport_learner_', 'teleport_state',
+           'grad_norm_sq', 'gradient_squares', 'hessian_after', 'interpolate', 'like_histogram', 'line_curvature',
+           'load_matrix', 'match_permutations', 'mean_multiplier', 'micro_tangent', 'minimise_cob', 'optimise_cob',
+           'orbit_distance', 'permute', 'plot_boost', 'plot_matrix', 'plot_snapshot', 'principal_path', 'project_cob',
+           'pseudo_teleport', 'recover_cob', 'run_boost', 'run_matrix', 'run_trial', 'sample_cob', 'scale_symmetry',
+           'score_cobs', 'sgd_multiplier', 'surface', 'teleport', 'teleport_', 'teleport_learner_', 'teleport_state',
            'teleport_statistics', 'undo_', 'unravel', 'weight_norm_sq']
 
 # %% ../../nbs/teleport/index.ipynb #7a509f55
 from ..symmetry import ScaleSymmetry, scale_symmetry
 from .boost import Boost, best_lr, boost_criteria, differences, plot_boost, run_boost
 from .cob import SAMPLINGS, check_cob, cob_factors, project_cob, sample_cob
+from .gradients import batch_gradients, gradient_squares
 from .landscape import interpolate, line_curvature
-from .laws import angle, batch_gradients, expected_gain, grad_after, grad_norm_sq, hessian_after, micro_tangent, weight_norm_sq
+from .laws import angle, expected_gain, grad_after, grad_norm_sq, hessian_after, micro_tangent, weight_norm_sq
 from .matrix import load_matrix, plot_matrix, run_matrix, unravel
 from .optimise import minimise_cob, optimise_cob
 from .orbit import balance, orbit_distance, recover_cob
@@ -48,6 +49,7 @@ _all_ = [
     "expected_gain",
     "grad_after",
     "grad_norm_sq",
+    "gradient_squares",
     "hessian_after",
     "interpolate",
     "like_histogram",

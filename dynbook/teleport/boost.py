@@ -21,13 +21,13 @@ from torch import Tensor, nn
 
 from ..config import Config, option
 from ..data import Data, load_dataset
-from ..engines import Engine, Here, sweep
+from ..engines import Engine, run_all
 from ..figure import Criteria
 from ..fitting import fit
 from ..models import INITIALISERS, MODELS, create_model, initialise
 from ..optimisers import Optimiser, Plateau
 from ..plots import PALETTE, legend_below, new_figure, plot_boxes
-from ..runs import Run, run_or_load
+from ..runs import Run
 from ..statistics import paired_ci
 from ..symmetry import ScaleSymmetry, scale_symmetry
 from .cob import SAMPLINGS, sample_cob
@@ -197,20 +197,17 @@ def _make_learner(config: Boost, rows: pd.DataFrame, models: list[nn.Module]) ->
 # %% ../../nbs/teleport/03_boost.ipynb #run_boost
 def run_boost(
     config: Boost,  # the experiment
-    engine: Engine = Here(),  # where single runs are executed when `stacked` is False
+    engine: Engine | None = None,  # where; None: `default_engine()`
     root: str | Path | None = None,  # folder of all runs
     force: bool = False,  # train again even if the result is there
 ) -> pd.DataFrame:  # one row per member and epoch
     "Train what is missing of an experiment, or load it; raises `RuntimeError` naming the runs that failed."
     if config.stacked:
-        return run_or_load(config, train_members, root, force)
+        return run_all([config], train_members, root, force, engine)[0]
     cells = [
         replace(config, arms=(r.arm,), lr=(r.lr,), momentum=(r.momentum,), seed=int(r.seed), n_seeds=1) for r in members(config).itertuples()
     ]
-    table, outcomes = sweep(cells, train_members, engine, root)
-    failed = [o for o in outcomes if not o]
-    if failed:
-        raise RuntimeError(f"{len(failed)} of {len(cells)} runs did not finish; the first: {failed[0].status}: {failed[0].message}")
+    table = pd.concat(run_all(cells, train_members, root, force, engine), ignore_index=True)
     return table[[*members(config).columns, "epoch", "train_loss", "val_loss", "val_accuracy", "diverged_at"]]
 
 # %% ../../nbs/teleport/03_boost.ipynb #differences

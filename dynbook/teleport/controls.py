@@ -20,7 +20,7 @@ from ..data import load_dataset
 from ..plots import PALETTE, new_figure, plot_curves, style
 from .boost import LABELS, Boost, build_network, draw_cob
 from .cob import cob_factors
-from .laws import batch_gradients
+from .gradients import batch_gradients
 from .panels import Panels
 from .teleport import Teleported
 from .training import sgd_multiplier

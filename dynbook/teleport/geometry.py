@@ -26,7 +26,8 @@ from ..plots import PALETTE, new_figure, style
 from ..runs import Run
 from ..symmetry import ScaleSymmetry, scale_symmetry
 from .cob import sample_cob
-from .laws import batch_gradients, deviation, expected_gain, expected_sum, factor_sums, flatten, grad_after, grad_norm_sq, parameters_of, squares_of, weight_norm_sq
+from .gradients import batch_gradients, flatten, gradient_squares, parameters_of, squares_of
+from .laws import Squares, deviation, expected_gain, expected_sum, factor_sums, grad_after, grad_norm_sq, weight_norm_sq
 from .teleport import Teleported, teleport
 
 # %% ../../nbs/teleport/05_geometry.ipynb #make-network
@@ -111,7 +112,7 @@ def _gradient_growth(config: GradientGrowth, name: str) -> list[dict]:
     sym = scale_symmetry(network, batches[0][0][:2], "full")
     error = _autograd_error(network, *batches[0], 0.5, config.seed)
     weights = squares_of(parameters_of(network))
-    grads = [squares_of(batch_gradients(network, x, y, training=True)) for x, y in batches]
+    grads = [gradient_squares(network, x, y, training=True) for x, y in batches]
     rows, generator = [], torch.Generator().manual_seed(config.seed)
     for r in np.linspace(config.smallest, config.largest, config.n_ranges).tolist():
         values = torch.cat([_normalised_change(g, weights, sym, sample_cob(sym, r, config.sampling, n=config.n_teleports, generator=generator)) for g in grads])
@@ -123,7 +124,7 @@ def _gradient_growth(config: GradientGrowth, name: str) -> list[dict]:
     return rows
 
 
-def _normalised_change(grads_sq: dict[str, Tensor], weights_sq: dict[str, Tensor], sym: ScaleSymmetry, cobs: Tensor) -> Tensor:
+def _normalised_change(grads_sq: dict[str, Squares], weights_sq: dict[str, Tensor], sym: ScaleSymmetry, cobs: Tensor) -> Tensor:
     "Absolute change of the gradient norm over the weight norm, (K,)."
     before = (sum(g.sum() for g in grads_sq.values()) / sum(w.sum() for w in weights_sq.values())).sqrt()
     return (before - (grad_norm_sq(grads_sq, sym, cobs) / weight_norm_sq(weights_sq, sym, cobs)).sqrt()).abs()
@@ -290,7 +291,7 @@ def run_angles(
     ((x, y),), classes = batches_of(config, config.batch_size, 1)
     network = make_network(config.model, x.shape[1:], classes, config.seed).to(config.device)
     sym = scale_symmetry(network, x[:2], "full")
-    squares = {"weights": squares_of(parameters_of(network)), "gradients": squares_of(batch_gradients(network, x, y))}
+    squares = {"weights": squares_of(parameters_of(network)), "gradients": gradient_squares(network, x, y)}
     generator, parts = torch.Generator().manual_seed(config.seed), []
     for r in np.linspace(config.smallest, config.largest, config.n_ranges).tolist():
         cobs = sample_cob(sym, r, config.sampling, n=config.n_teleports, generator=generator)

@@ -18,7 +18,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ..config import from_dict
-from ..engines import Engine, Here, Outcome, sweep
+from ..engines import Engine, Outcome, sweep
 from ..plots import PALETTE, legend_below, new_figure, plot_boxes, plot_curves, style
 from .boost import thirds
 from .trial import MOVES, Trial, run_trial
@@ -158,7 +158,7 @@ def load_matrix(
 # %% ../../nbs/teleport/16_matrix.ipynb #run-matrix
 def run_matrix(
     matrix: Mapping[str, object] | str | Path | Sequence[Trial],  # a matrix, its file, or its runs
-    engine: Engine = Here(),  # where to run
+    engine: Engine | None = None,  # where; None: `default_engine()`
     root: str | Path | None = None,  # folder of all runs
     **override: object,  # as for `unravel`; for a matrix or a file
 ) -> tuple[pd.DataFrame, list[Outcome]]:  # one row per run and epoch, settings in front; what became of the runs that were missing

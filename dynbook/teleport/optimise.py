@@ -24,15 +24,17 @@ from torch import Tensor, nn
 
 from ..config import Config, option
 from ..data import Data, load_dataset
+from ..engines import run_all
 from ..fitting import fit
 from ..models import create_model
 from ..optimisers import Optimiser
 from ..plots import PALETTE, new_figure, style
-from ..runs import Run, run_or_load
+from ..runs import Run
 from ..scales import ANY, POSITIVE
 from ..symmetry import ScaleSymmetry, scale_symmetry
 from .cob import sample_cob
-from .laws import batch_gradients, exact_hessian, factor_sums, parameters_of, squares_of
+from .gradients import batch_gradients, parameters_of, squares_of
+from .laws import exact_hessian, factor_sums
 from .teleport import teleport_
 from ..training import Ensemble
 
@@ -237,7 +239,7 @@ def run_chosen(
     force: bool = False,  # train again even if the result is there
 ) -> pd.DataFrame:  # as from `train_chosen`
     "Train Figure E's networks, or load them."
-    return run_or_load(config, train_chosen, root, force)
+    return run_all([config], train_chosen, root, force)[0]
 
 
 def gains_table(

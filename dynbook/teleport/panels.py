@@ -20,10 +20,10 @@ from torch.func import functional_call
 
 from ..config import option
 from ..data import Data, load_dataset
-from ..engines import Engine, Here
+from ..engines import Engine, run_all
 from ..models import INITIALISERS
 from ..plots import PAGE, new_figure, plot_boxes, style
-from .boost import LABELS, Boost, build_network, draw_cob, plot_differences, run_boost, thirds
+from .boost import LABELS, Boost, build_network, draw_cob, plot_differences, run_boost, thirds, train_members
 from .cob import SAMPLINGS
 from .teleport import Teleported
 from .training import pseudo_teleport
@@ -117,12 +117,17 @@ def panels(
 # %% ../../nbs/teleport/12_panels.ipynb #run_panels
 def run_panels(
     config: Panels,  # the figure
-    engine: Engine = Here(),  # where single runs are executed when `stacked` is False
+    engine: Engine | None = None,  # where; None: `default_engine()`
     root: str | Path | None = None,  # folder of all runs
     force: bool = False,  # train again even if the result is there
 ) -> pd.DataFrame:  # panel, then the columns of `run_boost`
     "Train what is missing of a figure, or load it."
-    parts = [run_boost(boost, engine, root, force).assign(panel=title) for title, boost in panels(config).items()]
+    found = panels(config)
+    if config.stacked:
+        tables = run_all(list(found.values()), train_members, root, force, engine)
+    else:
+        tables = [run_boost(boost, engine, root, force) for boost in found.values()]
+    parts = [table.assign(panel=title) for title, table in zip(found, tables)]
     table = pd.concat(parts, ignore_index=True)
     return table[["panel", *table.columns.drop("panel")]]
 

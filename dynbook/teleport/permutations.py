@@ -22,11 +22,12 @@ from torch.func import functional_call
 
 from ..config import Config, option
 from ..data import load_dataset
+from ..engines import run_all
 from ..fitting import fit
 from ..models import create_model
 from ..optimisers import Optimiser
 from ..plots import PALETTE, new_figure, style
-from ..runs import Run, run_or_load
+from ..runs import Run
 from ..symmetry import ScaleSymmetry, scale_symmetry
 from .cob import sample_cob
 from .orbit import balance
@@ -223,7 +224,7 @@ def run_merging(
     force: bool = False,  # train again even if the result is there
 ) -> pd.DataFrame:  # as from `merge_pairs`
     "Train and join Figure F's networks, or load the lines."
-    return run_or_load(config, merge_pairs, root, force)
+    return run_all([config], merge_pairs, root, force)[0]
 
 
 def barriers(

@@ -21,7 +21,8 @@ from ..plots import PALETTE, new_figure, style
 from ..symmetry import scale_symmetry
 from .cob import sample_cob
 from .landscape import interpolate, loss_and_accuracy
-from .laws import batch_gradients, flat_factors, flatten, grad_norm_sq, parameters_of, squares_of, weight_norm_sq
+from .gradients import flatten, gradient_squares, parameters_of, squares_of
+from .laws import flat_factors, grad_norm_sq, weight_norm_sq
 from .teleport import teleport
 
 # %% ../../nbs/teleport/17_probe.ipynb #snapshot
@@ -49,7 +50,7 @@ class Probe:
     ):
         self.model, self.x, self.y, self.n_line = model.eval(), x, y, n_line
         self.sym, self.params = scale_symmetry(model, x[:2]), parameters_of(model)
-        self.grads_sq, self.weights_sq = squares_of(batch_gradients(model, x, y)), squares_of(self.params)
+        self.grads_sq, self.weights_sq = gradient_squares(model, x, y), squares_of(self.params)
         with torch.no_grad():
             self.outputs = functional_call(model, self.params, (x,))
         self.sharpness = self._sharpness(torch.ones(self.sym.n, dtype=torch.float64))

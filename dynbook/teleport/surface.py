@@ -28,7 +28,7 @@ from ..symmetry import scale_symmetry
 from .cob import sample_cob
 from .geometry import make_network
 from .landscape import train_networks
-from .laws import flatten, parameters_of
+from .gradients import flatten, parameters_of
 from .teleport import teleport_state
 from .training import teleport_learner_
 from ..training import Learner, cross_entropy

@@ -25,7 +25,8 @@ from ..runs import Run
 from ..symmetry import ScaleSymmetry, scale_symmetry
 from .boost import MODES, build_network
 from .cob import SAMPLINGS, cob_factors, sample_cob
-from .laws import batch_gradients, factor_sums, grad_norm_sq, squares_of
+from .gradients import batch_gradients, squares_of
+from .laws import factor_sums, grad_norm_sq
 from .teleport import Teleported, teleport
 from .training import pseudo_teleport, teleport_learner_
 from .weights import like_histogram, linear_weights

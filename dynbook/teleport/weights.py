@@ -24,7 +24,7 @@ from ..runs import Run
 from ..symmetry import ScaleSymmetry, scale_symmetry
 from .cob import cob_factors, sample_cob
 from .geometry import make_network
-from .laws import parameters_of
+from .gradients import parameters_of
 from .teleport import teleport
 
 # %% ../../nbs/teleport/06_weights.ipynb #ratio_cdf

@@ -21,7 +21,7 @@ from ..data import Data
 from ..plots import PAGE, new_figure, style
 from ..saturation.layer_drawing import draw_border, draw_field, draw_layers, shared_legend
 from ..saturation.layer_study import Layers, layer_table, load_data, main_convolutions, trained_network
-from ..saturation.layer_probes import probe_map
+from ..saturation.probes import probe_map
 from .explorer import Explorer, slider
 
 # %% ../../nbs/widgets/saturation_explorer.ipynb #shown
