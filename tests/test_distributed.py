@@ -65,7 +65,9 @@ def launch(tmp_path: Path, name: str, n: int, how: str = "whole") -> subprocess.
     (tmp_path / "shared_run.py").write_text(textwrap.dedent(SCRIPT))
     (tmp_path / name).mkdir(exist_ok=True)
     program = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={n}"]
-    env = dict(os.environ, OMP_NUM_THREADS="1", PYTHONPATH=os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
+    env = dict(
+        os.environ, OMP_NUM_THREADS="1", PYTHONPATH=os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    )
     command = [*program, str(tmp_path / "shared_run.py"), str(tmp_path / name), how]
     return subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=100)
 
