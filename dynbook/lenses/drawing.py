@@ -50,6 +50,6 @@ def draw_coefficients(
             filled = COLOURS[row.labels] if row.p_holm <= 0.05 else "white"
             ax.plot(row.mean, height, "o", color=COLOURS[row.labels], mfc=filled, ms=5)
     ax.axvline(0, color="0.3", lw=0.8)
-    ax.set(yticks=range(len(pairs)), xlim=(-1, 1), xlabel="partial rank correlation")
+    ax.set(yticks=range(len(pairs)), xlim=(-1, 1), xticks=(-1, -0.5, 0, 0.5, 1), xlabel="partial rank correlation")
     ax.set_yticklabels([(names or {}).get(p, f"{p[0]}\n{p[1]}") for p in pairs], fontsize=7)
     ax.grid(axis="y", visible=False)
