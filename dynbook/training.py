@@ -120,10 +120,10 @@ class Learner:
 def _hits(out: Tensor, y: Tensor, k: int) -> Tensor:
     "How many examples have their class among the k largest outputs."
     if k == 1:
-        return (out.argmax(-1) == y).sum().double()
+        return (out.argmax(-1) == y).sum().cpu().double()  # some devices have no double precision
     if not 1 <= k <= out.shape[-1]:
         raise ValueError(f"top: got {k}; accepted: 1 … {out.shape[-1]}, the classes there are")
-    return (out.topk(k, -1).indices == y[..., None]).sum().double()
+    return (out.topk(k, -1).indices == y[..., None]).sum().cpu().double()
 
 
 @patch
@@ -140,7 +140,7 @@ def evaluate(
         for x, y in split.batches(batch_size, shuffle=False, dtype=self.dtype):
             with self.autocast():
                 out = self.model(x)
-            total += torch.stack([self.loss_fn(out, y).double() * len(y), *(_hits(out, y, k) for k in top)]).cpu()[:, None]
+            total += torch.stack([self.loss_fn(out, y).cpu().double() * len(y), *(_hits(out, y, k) for k in top)])[:, None]
     return tuple(total / len(split))
 
 
