@@ -120,10 +120,10 @@ class Learner:
 def _hits(out: Tensor, y: Tensor, k: int) -> Tensor:
     "How many examples have their class among the k largest outputs."
     if k == 1:
-        return (out.argmax(-1) == y).sum().cpu().double()  # some devices have no double precision
+        return (out.argmax(-1) == y).sum()
     if not 1 <= k <= out.shape[-1]:
         raise ValueError(f"top: got {k}; accepted: 1 … {out.shape[-1]}, the classes there are")
-    return (out.topk(k, -1).indices == y[..., None]).sum().cpu().double()
+    return (out.topk(k, -1).indices == y[..., None]).sum()
 
 
 @patch
@@ -140,7 +140,8 @@ def evaluate(
         for x, y in split.batches(batch_size, shuffle=False, dtype=self.dtype):
             with self.autocast():
                 out = self.model(x)
-            total += torch.stack([self.loss_fn(out, y).cpu().double() * len(y), *(_hits(out, y, k) for k in top)])[:, None]
+            found = [self.loss_fn(out, y) * len(y), *(_hits(out, y, k) for k in top)]
+            total += torch.stack([v.cpu().double() for v in found])[:, None]  # some devices have no double precision
     return tuple(total / len(split))
 
 
@@ -266,7 +267,7 @@ def evaluate(
 
     def measure(p: dict, b: dict, x: Tensor, y: Tensor) -> Tensor:
         out = functional_call(self.template, (p, b), (x,))
-        return torch.stack([self.loss_fn(out, y).double() * len(y), *(_hits(out, y, k) for k in top)])
+        return torch.stack([self.loss_fn(out, y).double() * len(y), *(_hits(out, y, k).double() for k in top)])
 
     total = torch.zeros(self.n, 1 + len(top), dtype=torch.float64)
     with mode_of(self.template, False):
