@@ -8,7 +8,6 @@ __all__ = ['COLOURS', 'draw_course', 'draw_coefficients']
 # %% ../../nbs/lenses/02_lens_drawing.ipynb #led-imports
 from collections.abc import Mapping, Sequence
 
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
