@@ -22,7 +22,7 @@ import pandas as pd
 from .config import Config, config_hash
 from .locks import HEARTBEAT, Locked, _born, _dead, slurm_job
 from .remote import open_store, read_manifest, staged
-from .runs import Run, run_in
+from .runs import Run, read_table, run_in
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -153,4 +153,4 @@ def table_at(
     if not manifest or not manifest["done"]:
         raise FileNotFoundError(f"{url}: the run is {status_at(config, root)}; accepted: a finished run")
     data = fs.cat_file(f"{path}/{manifest['files']['table.csv']['object']}")
-    return pd.read_csv(io.BytesIO(data), float_precision="round_trip")
+    return read_table(io.BytesIO(data))

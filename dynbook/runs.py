@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import BinaryIO
 
 import pandas as pd
 import torch
@@ -87,9 +88,9 @@ def write_table(path: str | Path, table: pd.DataFrame) -> None:
             table.to_csv(beside, index=False)
 
 
-def read_table(path: str | Path) -> pd.DataFrame:
+def read_table(path: str | Path | BinaryIO) -> pd.DataFrame:
     "Read a table back exactly as it was written."
-    if Path(path).suffix == ".parquet":
+    if isinstance(path, (str, Path)) and Path(path).suffix == ".parquet":
         return pd.read_parquet(path)
     with warnings.catch_warnings():  # newer pandas read back exactly without being asked, and say so
         warnings.simplefilter("ignore", DeprecationWarning)

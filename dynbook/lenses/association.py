@@ -99,7 +99,7 @@ def coefficients(
 def _null(table: pd.DataFrame, x: str, y: str, controls: Sequence[str], draws: int) -> float:
     "The 95 % quantile of |mean over seeds| under shifted time, on the true labels."
     rng, part = np.random.default_rng(0), table[table.labels == "true"]
-    means = [abs(np.nanmean(coefficients(part, x, y, controls, rng))) for _ in range(draws)]
+    means = [abs(coefficients(part, x, y, controls, rng).mean()) for _ in range(draws)]
     return float(np.quantile(means, 0.95))
 
 
@@ -128,4 +128,4 @@ def changes(
     "Differences to the reading before."
     table = table.sort_values(["labels", "seed", "step"])
     moved = table.groupby(["labels", "seed"])[list(columns)].diff().add_prefix("Δ ")
-    return pd.concat([table, moved], axis=1)[moved.notna().all(1)].reset_index(drop=True)
+    return pd.concat([table, moved], axis=1)[moved.notna().all(axis=1)].reset_index(drop=True)

@@ -27,7 +27,7 @@ from .drawing import PANELS, plot_observation
 from .observer import LENSES, Chosen, observe, train_observed
 from .readings import Observation
 from ..optimisers import Optimiser
-from ..runs import atomic_path, write_table
+from ..runs import atomic_path, read_table, write_table
 
 # %% ../../nbs/observe/07_observe_report.ipynb #obr2-findings
 MEANING = {
@@ -134,7 +134,7 @@ def load_observation(
     "Read an observation back."
     stem = Path(stem)
     rest = json.loads(stem.with_suffix(".json").read_text(encoding="utf-8"))
-    table = pd.read_csv(stem.with_suffix(".csv"), float_precision="round_trip")
+    table = read_table(stem.with_suffix(".csv"))
     return Observation(table, pd.DataFrame(rest["notes"], columns=["lens", "note"]), pd.DataFrame(rest["costs"]), rest["about"])
 
 
