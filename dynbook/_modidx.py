@@ -2176,6 +2176,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                               'dynbook.runs._finish': ('core/runs.html#_finish', 'dynbook/runs.py'),
                               'dynbook.runs._git_revision': ('core/runs.html#_git_revision', 'dynbook/runs.py'),
                               'dynbook.runs._plain': ('core/runs.html#_plain', 'dynbook/runs.py'),
+                              'dynbook.runs._store': ('core/runs.html#_store', 'dynbook/runs.py'),
                               'dynbook.runs._sync_folder': ('core/runs.html#_sync_folder', 'dynbook/runs.py'),
                               'dynbook.runs._version_of': ('core/runs.html#_version_of', 'dynbook/runs.py'),
                               'dynbook.runs.atomic_path': ('core/runs.html#atomic_path', 'dynbook/runs.py'),

@@ -22,8 +22,10 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from types import ModuleType
 from typing import BinaryIO
 
 import pandas as pd
@@ -285,6 +287,11 @@ def _elsewhere(root: object) -> bool:
     return is_url(root) and not root.startswith("file://")
 
 # %% ../nbs/core/15_runs.ipynb #run-or-load
+def _store() -> ModuleType:
+    "The back end for URLs; loaded by name when one is used, because it stands on this module."
+    return import_module("dynbook.remote_runs")
+
+
 def run_or_load(
     config: Config,  # what to run
     fn: Callable[[Config, Run], pd.DataFrame],  # does the work; may use run.checkpoints and write into run.folder
@@ -293,9 +300,7 @@ def run_or_load(
 ) -> pd.DataFrame:  # the run's table, as read back
     "Load a finished run, or run (resume) it; raises `Locked` if another process is at it."
     if _elsewhere(root):
-        from dynbook.remote_runs import run_or_load_at
-
-        return run_or_load_at(config, fn, root, force)
+        return _store().run_or_load_at(config, fn, root, force)
     return run_in(Run.of(config, root), fn, force)
 
 
@@ -305,9 +310,7 @@ def run_status(
 ) -> str:
     "'finished', 'running', 'failed', 'partial' or 'new', wherever the run is kept."
     if _elsewhere(root):
-        from dynbook.remote_runs import status_at
-
-        return status_at(config, root)
+        return _store().status_at(config, root)
     return Run.of(config, root).status
 
 
@@ -317,9 +320,7 @@ def run_table(
 ) -> pd.DataFrame:
     "The table of a finished run."
     if _elsewhere(root):
-        from dynbook.remote_runs import table_at
-
-        return table_at(config, root)
+        return _store().table_at(config, root)
     return read_table(Run.of(config, root).folder / "table.csv")
 
 
