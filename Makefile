@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip install -q --disable-pip-version-check -c constraint
 PYTEST := $(BIN)/python -m pytest
 METADATA := settings.ini setup.py pyproject.toml constraints.txt
 
-.PHONY: help fig6 test book real cluster docs readme gallery hooks clean
+.PHONY: help fig6 test book real cluster docs explorers readme gallery hooks clean
 
 help: ## list the commands
 	@grep -hE '^[a-z0-9]+:.*## ' Makefile | sed -E 's/^([a-z0-9]+):.*## (.*)/make \1|\2/' | awk -F'|' '{printf "%-14s %s\n", $$1, $$2}'
@@ -46,6 +46,9 @@ cluster: $(VENV)/.installed-dev ## as root on Debian: install Slurm, start it on
 
 docs: $(VENV)/.installed-dev ## build the documentation site in site/
 	$(BIN)/python tools/docs.py
+
+explorers: $(VENV)/.installed-dev ## serve the explorers as apps, on http://localhost:8866
+	$(BIN)/python -m voila nbs/widgets --no-browser $(ARGS)
 
 readme: $(VENV)/.installed-dev ## write README.md from nbs/index.ipynb
 	$(BIN)/python tools/readme.py
