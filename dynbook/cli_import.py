@@ -18,7 +18,8 @@ def cmd_import_config(args: argparse.Namespace) -> int:
     "Print a configuration."
     from dynbook.import_config import import_config
 
-    say(import_config(args.source, args.origin).text().removesuffix("\n"))
+    words = args.source[1:] if args.source[:1] == ["--"] else args.source
+    say(import_config(words, args.origin).text().removesuffix("\n"))
     return 0
 
 
@@ -26,8 +27,8 @@ def add_parsers(
     sub: argparse._SubParsersAction,  # of the parser of `dynbook`
 ) -> None:
     "Add `import-config`."
-    more = "What a key means differently here, and which errors of the original are not repeated, stands in comments above the configuration."
-    examples = ["import-config figure3.json > mine.yaml", "import-config train.py --model vgg16 --lr 0.1 --epochs 10", "import-config train.py optim=cgd optim.prune_set=chaotic"]
+    more = "What a key means differently here, and which errors of the original are not repeated, stands in comments above the configuration.\nFlags without their program need a -- in front."
+    examples = ["import-config figure3.json > mine.yaml", "import-config train.py --model vgg16 --lr 0.1 --epochs 10", "import-config -- --model vgg16 --lr 0.1", "import-config train.py optim=cgd optim.prune_set=chaotic"]
     parser = add_command(sub, "import-config", cmd_import_config, "read the configuration of one of the five papers' own programs", more, examples)
     parser.add_argument("--from", dest="origin", metavar="NAME", choices=NAMES, help=f"whose it is: {', '.join(NAMES)} (default: recognised)")
     parser.add_argument("source", nargs=argparse.REMAINDER, metavar="FILE|ARGS", help="a file, or a command line that begins with its program")
