@@ -28,7 +28,7 @@ def add_parsers(
 ) -> None:
     "Add `import-config`."
     more = "What a key means differently here, and which errors of the original are not repeated, stands in comments above the configuration.\nFlags without their program need a -- in front."
-    examples = ["import-config figure3.json > mine.yaml", "import-config train.py --model vgg16 --lr 0.1 --epochs 10", "import-config -- --model vgg16 --lr 0.1", "import-config train.py optim=cgd optim.prune_set=chaotic"]
+    examples = ["import-config figure3.json > mine.yaml", "import-config train.py --model vgg16 --lr 0.1 --epochs 10", "import-config -- --model vgg16 --lr 0.1 --epochs 10", "import-config train.py optim=cgd optim.prune_set=chaotic"]
     parser = add_command(sub, "import-config", cmd_import_config, "read the configuration of one of the five papers' own programs", more, examples)
     parser.add_argument("--from", dest="origin", metavar="NAME", choices=NAMES, help=f"whose it is: {', '.join(NAMES)} (default: recognised)")
     parser.add_argument("source", nargs=argparse.REMAINDER, metavar="FILE|ARGS", help="a file, or a command line that begins with its program")
