@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip install -q --disable-pip-version-check -c constraint
 PYTEST := $(BIN)/python -m pytest
 METADATA := settings.ini setup.py pyproject.toml constraints.txt
 
-.PHONY: help fig6 test book real cluster docs explorers readme gallery hooks clean
+.PHONY: help fig6 test book real cluster docs explorers screenshots readme gallery hooks clean
 
 help: ## list the commands
 	@grep -hE '^[a-z0-9]+:.*## ' Makefile | sed -E 's/^([a-z0-9]+):.*## (.*)/make \1|\2/' | awk -F'|' '{printf "%-14s %s\n", $$1, $$2}'
@@ -49,6 +49,10 @@ docs: $(VENV)/.installed-dev ## build the documentation site in site/
 
 explorers: $(VENV)/.installed-dev ## serve the explorers as apps, on http://localhost:8866
 	$(BIN)/python -m voila nbs/widgets --no-browser $(ARGS)
+
+screenshots: $(VENV)/.installed-dev ## pictures of the explorers for the documentation, in figures/explorers
+	mkdir -p figures/explorers
+	CI=1 DYNBOOK_SCREENSHOTS='$(abspath figures/explorers)' $(PYTEST) tests/test_voila.py $(ARGS)
 
 readme: $(VENV)/.installed-dev ## write README.md from nbs/index.ipynb
 	$(BIN)/python tools/readme.py

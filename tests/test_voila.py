@@ -1,5 +1,6 @@
 """Ring 3: the explorers as apps, without a notebook around them: Voila serves them, a key is pressed, the picture changes."""
 
+import os
 import socket
 import subprocess
 import sys
@@ -68,4 +69,5 @@ def test_an_app_s_picture_follows_its_slider(apps: str, tmp_path: Path, notebook
         handle.focus()
         handle.press("ArrowRight")
         expect(picture).not_to_have_attribute("src", before, timeout=60_000)
-        page.screenshot(path=tmp_path / f"{notebook.stem}.png")
+        page.set_viewport_size({"width": 1100, "height": 560})
+        page.screenshot(path=Path(os.environ.get("DYNBOOK_SCREENSHOTS", tmp_path)) / f"{notebook.stem}.png")

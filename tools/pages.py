@@ -192,8 +192,25 @@ def measured(link: Link) -> str:
     return "\n".join(lines) + "\n"
 
 
+def explorers(link: Link) -> str:
+    "The explorers, each with a picture of it as an app."
+    lines = [
+        "# Explorers",
+        "",
+        "> One per chapter: move a slider, and the picture follows. In JupyterLab, or as apps: `voila nbs/widgets`.",
+    ]
+    for path in sorted((NBS / "widgets").glob("[a-z]*_explorer.ipynb")):
+        title, claim = title_and_claim(path)
+        page, picture = link(path.relative_to(ROOT).as_posix()), f"figures/explorers/{path.stem}.png"
+        lines += ["", f"## [{title}]({page})", "", claim]
+        if (ROOT / picture).is_file():
+            lines += ["", f"[![{path.stem}]({link(picture)})]({page})"]
+    return "\n".join(lines) + "\n"
+
+
 PAGES: dict[str, tuple[str, Callable[[Link], str]]] = {
     "architecture.md": ("The house", architecture),
     "performance.md": ("Performance", performance),
     "measured.md": ("Paper and measurement", measured),
+    "explorers.md": ("Explorers", explorers),
 }
