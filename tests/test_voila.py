@@ -69,5 +69,5 @@ def test_an_app_s_picture_follows_its_slider(apps: str, tmp_path: Path, notebook
         handle.focus()
         handle.press("ArrowRight")
         expect(picture).not_to_have_attribute("src", before, timeout=60_000)
-        page.set_viewport_size({"width": 1100, "height": 560})
+        page.set_viewport_size({"width": 1100, "height": 820})
         page.screenshot(path=Path(os.environ.get("DYNBOOK_SCREENSHOTS", tmp_path)) / f"{notebook.stem}.png")
