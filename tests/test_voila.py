@@ -62,9 +62,15 @@ def test_an_app_s_picture_follows_its_slider(apps: str, tmp_path: Path, notebook
 
     with new_page() as page:
         page.set_default_timeout(120_000)
-        page.goto(f"{apps}/voila/render/{notebook.name}", wait_until="commit")
         handle, picture = page.locator(".noUi-handle").first, page.locator(".jupyter-widgets img").first
-        expect(picture).to_be_visible(timeout=240_000)
+        for last in (False, False, True):  # now and then a fresh page waits for its kernel for ever; a reload helps
+            page.goto(f"{apps}/voila/render/{notebook.name}", wait_until="commit")
+            try:
+                expect(picture).to_be_visible(timeout=90_000)
+                break
+            except AssertionError:
+                if last:
+                    raise
         before = picture.get_attribute("src")
         handle.focus()
         handle.press("ArrowRight")
