@@ -84,9 +84,8 @@ class ShardedLearner(Learner):
     ):
         model = _splittable(model, ranks).to(ranks.device)
         super().__init__(model, *args, **kwargs)
-        self.ranks, inner = ranks, self.loss_fn
+        self.ranks, self.local_loss = ranks, self.loss_fn
         self.whole = DistributedDataParallel(model) if ranks.size > 1 else model
-        self.local_loss = inner
 
     def step(self, x: Tensor, y: Tensor, factor: float | Tensor = 1.0) -> Tensor:
         "One update with the whole batch; returns the whole batch's loss before it, (1,)."

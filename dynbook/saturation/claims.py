@@ -249,7 +249,7 @@ def spread(
 
 
 def claims_positions(study: LayerStudy, table: pd.DataFrame, model: str | None = None, monotone: bool = True) -> Criteria:
-    "Figures 6, 17: positions differ until the receptive field covers the picture; 18 (`monotone=False`): both ends; 19 ('covering'): rank where r ≥ size."
+    "Figures 6, 17: positions differ until the receptive field covers the picture; 18 (`monotone=False`): both ends, the rank is reported."
     c, model = Claims(study, table), model or study.models[0]
     size = int(table.content.iloc[0])
     values = spread(table, model=model)
