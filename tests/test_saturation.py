@@ -101,7 +101,7 @@ def test_activations_that_are_not_finite_are_refused(net: nn.Module) -> None:
     x, y = pictures()[0]
     bad = [(x, y), (torch.where(x > 2, float("nan"), x), y)]
     with pytest.raises(
-        ValueError, match=r"layer first: its output is not finite in 6 of 6 channels \(batch 2 of 'eval'\)"
+        ValueError, match=r"batch 2 of 'eval', layer first: its output is not finite in 6 of 6 channels"
     ):
         layer_saturation(net, bad, ["first"])
     with pytest.raises(ValueError, match="layer first: .* features are not finite"):
