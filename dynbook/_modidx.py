@@ -121,6 +121,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                     'dynbook.chaos.live.LiveRun._note': ('chaos/live.html#liverun._note', 'dynbook/chaos/live.py'),
                                     'dynbook.chaos.live.LiveRun.at': ('chaos/live.html#liverun.at', 'dynbook/chaos/live.py'),
                                     'dynbook.chaos.live.Seen': ('chaos/live.html#seen', 'dynbook/chaos/live.py'),
+                                    'dynbook.chaos.live.eigen_metrics': ('chaos/live.html#eigen_metrics', 'dynbook/chaos/live.py'),
+                                    'dynbook.chaos.live.gradient_metrics': ('chaos/live.html#gradient_metrics', 'dynbook/chaos/live.py'),
                                     'dynbook.chaos.live.live_spectrum': ('chaos/live.html#live_spectrum', 'dynbook/chaos/live.py'),
                                     'dynbook.chaos.live.save_spectra': ('chaos/live.html#save_spectra', 'dynbook/chaos/live.py'),
                                     'dynbook.chaos.live.tensorboard_log': ('chaos/live.html#tensorboard_log', 'dynbook/chaos/live.py')},
