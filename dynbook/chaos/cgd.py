@@ -31,14 +31,10 @@ def _known(name: str, value: str, accepted: tuple[str, ...]) -> str:
 
 def _members(w: Tensor, lr: float, prune: str, tol: float) -> tuple[Tensor, Tensor]:
     "Which eigenvalues belong to a set, and how strongly."
-    stretch = local_exponents(w, lr)
-    return {
-        "expanding": (stretch > tol, stretch),
-        "contracting": (stretch < -tol, -stretch),
-        "negative": (w <= tol, -w),
-        "positive": (w >= -tol, w),
-        "random": (w < -tol, -w),
-    }[prune]
+    if prune in ("expanding", "contracting"):
+        stretch = local_exponents(w, lr)
+        return (stretch > tol, stretch) if prune == "expanding" else (stretch < -tol, -stretch)
+    return {"negative": (w <= tol, -w), "positive": (w >= -tol, w), "random": (w < -tol, -w)}[prune]
 
 
 def choose(
