@@ -55,12 +55,12 @@ def compress(
     V = v.reshape(len(v), -1)
     parts = [V[self._first :]]
     if self.Q is not None:
-        parts.insert(0, torch.einsum("idv,dk->ikv", self._rows(V[: self._first]), self.Q).reshape(-1, V.shape[1]))
+        parts.insert(0, torch.einsum("idv,dk->ikv", self._rows(V[: self._first]), self.Q).flatten(0, 1))
     if self.Q2 is not None:
         n = parts[-1].shape[1]
         pieces = [torch.einsum("cjv,ca->ajv", p.reshape(self.C, -1, n), self.Q2).reshape(-1, n) for p in self._last_parts(parts[-1], self.C)]
         parts[-1:] = pieces
-    return torch.cat(parts).reshape(-1, *v.shape[1:])
+    return torch.cat(parts).reshape(self.r, *v.shape[1:])
 
 
 @patch
@@ -78,8 +78,8 @@ def lift(
         pieces = self._last_parts(U[at:], self.C - 1)
         parts = [torch.einsum("ajv,ca->cjv", p.reshape(self.C - 1, -1, n), self.Q2).reshape(-1, n) for p in pieces]
     if self.Q is not None:
-        parts = self._unrows(torch.einsum("ikv,dk->idv", U[:at].reshape(self.h, -1, n), self.Q)) + parts
-    return torch.cat(parts).reshape(-1, *u.shape[1:])
+        parts = self._unrows(torch.einsum("ikv,dk->idv", U[:at].reshape(self.h, at // self.h, n), self.Q)) + parts
+    return torch.cat(parts).reshape(self.P, *u.shape[1:])
 
 # %% ../nbs/core/23_factored.ipynb #rows
 @patch
@@ -93,7 +93,7 @@ def _rows(self: Basis, v: Tensor) -> Tensor:
 @patch
 def _unrows(self: Basis, A: Tensor) -> list[Tensor]:
     d, n = self.Q.shape[0] - self.bias, A.shape[2]
-    weight = A[:, :d].reshape(-1, n)
+    weight = A[:, :d].flatten(0, 1)
     return [weight, A[:, d]] if self.bias else [weight]
 
 
