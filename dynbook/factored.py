@@ -92,7 +92,7 @@ def _rows(self: Basis, v: Tensor) -> Tensor:
 
 @patch
 def _unrows(self: Basis, A: Tensor) -> list[Tensor]:
-    d, n = self.Q.shape[0] - self.bias, A.shape[2]
+    d = self.Q.shape[0] - self.bias
     weight = A[:, :d].flatten(0, 1)
     return [weight, A[:, d]] if self.bias else [weight]
 

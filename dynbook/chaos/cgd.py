@@ -108,7 +108,8 @@ class CGD(torch.optim.SGD):
         self.rule = dict(prune=_known("prune", prune, PRUNE), k=k, select=_known("select", select, SELECT), tol=tol, generator=generator)
         self.begin, self.gamma, self.noise, self.jitter, self.generator, self.steps = start, gamma, noise, jitter, generator, 0
         self.fixed = None if basis is None else fixed_directions(basis, **self.rule)
-        self.removed, self.pruned_energy, self.eigenvalues = 0, 0.0, None  # of the last step: directions, their share of |g|², the spectrum
+        self.removed, self.pruned_energy = 0, 0.0  # in the last step: directions, and their share of |g|²
+        self.eigenvalues, self.kept = None, None  # of the last step's curvature (r,), and which of them were kept
 
     def step(
         self,
@@ -123,7 +124,7 @@ class CGD(torch.optim.SGD):
         originals = [p.grad for p in params]
         if any(g is None for g in originals):
             raise ValueError("params: got parameters without a gradient; accepted: a gradient for each, from the same loss as the curvature")
-        self.removed, self.pruned_energy, self.eigenvalues = 0, 0.0, None
+        self.removed, self.pruned_energy, self.eigenvalues, self.kept = 0, 0.0, None, None
         if self.steps >= self.begin:
             g = torch.cat([grad.reshape(-1) for grad in originals])
             change = self._change(g, curvature)
@@ -147,7 +148,7 @@ class CGD(torch.optim.SGD):
         matrix = curvature if whole else curvature.core
         modes = Modes.of(matrix + self.jitter * torch.eye(len(matrix)).to(matrix) if self.jitter else matrix)
         mask = prune_mask(modes.w, self.param_groups[0]["lr"], **self.rule)
-        self.eigenvalues = modes.w
+        self.eigenvalues, self.kept = modes.w, ~mask
         coords = modes.coordinates(g if whole else curvature.basis.compress(g))
         coords[mask] = self._replacement(coords[mask], g)
         coords[~mask] = 0
