@@ -55,12 +55,12 @@ def compress(
     V = v.reshape(len(v), -1)
     parts = [V[self._first :]]
     if self.Q is not None:
-        parts.insert(0, torch.einsum("idv,dk->ikv", self._rows(V[: self._first]), self.Q).reshape(-1, V.shape[1]))
+        parts.insert(0, torch.einsum("idv,dk->ikv", self._rows(V[: self._first]), self.Q).flatten(0, 1))
     if self.Q2 is not None:
         n = parts[-1].shape[1]
         pieces = [torch.einsum("cjv,ca->ajv", p.reshape(self.C, -1, n), self.Q2).reshape(-1, n) for p in self._last_parts(parts[-1], self.C)]
         parts[-1:] = pieces
-    return torch.cat(parts).reshape(-1, *v.shape[1:])
+    return torch.cat(parts).reshape(self.r, *v.shape[1:])
 
 
 @patch
@@ -78,8 +78,8 @@ def lift(
         pieces = self._last_parts(U[at:], self.C - 1)
         parts = [torch.einsum("ajv,ca->cjv", p.reshape(self.C - 1, -1, n), self.Q2).reshape(-1, n) for p in pieces]
     if self.Q is not None:
-        parts = self._unrows(torch.einsum("ikv,dk->idv", U[:at].reshape(self.h, -1, n), self.Q)) + parts
-    return torch.cat(parts).reshape(-1, *u.shape[1:])
+        parts = self._unrows(torch.einsum("ikv,dk->idv", U[:at].reshape(self.h, at // self.h, n), self.Q)) + parts
+    return torch.cat(parts).reshape(self.P, *u.shape[1:])
 
 # %% ../nbs/core/23_factored.ipynb #rows
 @patch
@@ -92,8 +92,8 @@ def _rows(self: Basis, v: Tensor) -> Tensor:
 
 @patch
 def _unrows(self: Basis, A: Tensor) -> list[Tensor]:
-    d, n = self.Q.shape[0] - self.bias, A.shape[2]
-    weight = A[:, :d].reshape(-1, n)
+    d = self.Q.shape[0] - self.bias
+    weight = A[:, :d].flatten(0, 1)
     return [weight, A[:, d]] if self.bias else [weight]
 
 
@@ -229,7 +229,7 @@ def _closed_core(z: Tensor, Z: Tensor, act: nn.Module, last: nn.Linear, end: Cal
         W, delta, S = Q2.T @ W, delta @ Q2, Q2.T @ S @ Q2
     hidden = delta @ W
     SB = S @ (W * s1[:, None])  # (N, C, h)
-    M = torch.einsum("nca,ci,ni->nai", SB, W, s1) + torch.diag_embed(s2 * hidden)
+    M = SB.mT @ (W * s1[:, None]) + torch.diag_embed(s2 * hidden)
     ones = a.new_ones(len(a), 0 if last.bias is None else 1)
     core = _assemble(M, Z, SB, S, s1[:, :, None] * delta[:, None], torch.cat([a, ones], 1))
     gradient = [((hidden * s1).T @ Z).reshape(-1), (delta.T @ a).reshape(-1)] + ([] if last.bias is None else [delta.sum(0)])
@@ -237,19 +237,25 @@ def _closed_core(z: Tensor, Z: Tensor, act: nn.Module, last: nn.Linear, end: Cal
 
 
 def _assemble(M: Tensor, Z: Tensor, SB: Tensor, S: Tensor, D: Tensor, a: Tensor) -> Tensor:
-    "The core from its parts; the last layer's columns are weights first, then biases."
+    "The core from its parts, written into its place; the last layer's columns are weights first, then biases."
     (N, h, _), k, C, width = M.shape, Z.shape[1], S.shape[1], a.shape[1]
+    at = h * k
+    core = M.new_empty(at + C * width, at + C * width)
     ZZ = (Z[:, :, None] * Z[:, None]).reshape(N, k * k)
-    AA = (M.reshape(N, h * h).T @ ZZ).reshape(h, h, k, k).transpose(1, 2).reshape(h * k, h * k)
-    left = (SB.transpose(1, 2)[:, :, None] * Z[:, None, :, None]).reshape(N, h * k * C)
+    units = (M.reshape(N, h * h).T @ ZZ).reshape(h, h, k, k)
+    core[:at, :at].unflatten(0, (h, k)).unflatten(2, (h, k)).copy_(units.transpose(1, 2))
+    left = (SB.transpose(1, 2)[:, :, None] * Z[:, None, :, None]).reshape(N, at * C)
     cross = (left.T @ a).reshape(h, k, C, width)
     direct = (D.reshape(N, h * C).T @ Z).reshape(h, C, k).transpose(1, 2)  # only where the unit is the same
     cross.diagonal(dim1=0, dim2=3).add_(direct.permute(1, 2, 0))
     last = (S.reshape(N, C * C).T @ (a[:, :, None] * a[:, None]).reshape(N, -1)).reshape(C, C, width, width).transpose(1, 2)
-    order = torch.arange(C * width, device=a.device).reshape(C, width)
-    order = torch.cat([order[:, :h].reshape(-1), order[:, h:].reshape(-1)])
-    cross, last = cross.reshape(h * k, -1)[:, order], last.reshape(C * width, -1)[order][:, order]
-    return torch.cat([torch.cat([AA, cross], 1), torch.cat([cross.T, last], 1)])
+    spans = [(slice(at, at + C * h), slice(0, h)), (slice(at + C * h, None), slice(h, width))][: 1 + (width > h)]
+    for rows, i in spans:
+        core[:at, rows].unflatten(1, (C, -1)).copy_(cross.reshape(at, C, width)[..., i])
+        for columns, j in spans:
+            core[rows, columns].unflatten(0, (C, -1)).unflatten(2, (C, -1)).copy_(last[:, i, :, j])
+    core[at:, :at] = core[:at, at:].T
+    return core
 
 # %% ../nbs/core/23_factored.ipynb #chain
 def _chain(model: nn.Module) -> list[nn.Module]:

@@ -4,12 +4,13 @@
 
 # %% auto #0
 __all__ = ['CGD', 'Delay', 'DivergenceFit', 'LyapunovSpectrum', 'PRUNE', 'Pruning', 'STRATEGIES', 'Tangent', 'Twins', 'benettin',
-           'fit_divergence', 'local_exponents', 'perturbation', 'prune_mask', 'random_overlap', 'record', 'run_pruning',
-           'run_twins', 'signal_to_noise', 'spectrum', 'subspace_overlap', 'sweep_spectrum', 'twin_distances']
+           'fit_divergence', 'frozen', 'local_exponents', 'perturbation', 'prune_mask', 'random_overlap', 'record',
+           'run_pruning', 'run_twins', 'signal_to_noise', 'spectrum', 'subspace_overlap', 'sweep_spectrum',
+           'twin_distances', 'twin_paths']
 
 # %% ../../nbs/chaos/index.ipynb #6544ed77
-from .cgd import CGD, PRUNE, prune_mask
-from .divergence import STRATEGIES, DivergenceFit, fit_divergence, perturbation, random_overlap, signal_to_noise, subspace_overlap, twin_distances
+from .cgd import CGD, PRUNE, frozen, prune_mask
+from .divergence import STRATEGIES, DivergenceFit, fit_divergence, perturbation, random_overlap, signal_to_noise, subspace_overlap, twin_distances, twin_paths
 from .lyapunov import LyapunovSpectrum, Tangent, benettin, local_exponents, record, spectrum, sweep_spectrum
 from .pruning import Delay, Pruning, run_pruning
 from .twins import Twins, run_twins
@@ -26,6 +27,7 @@ _all_ = [
     "Twins",
     "benettin",
     "fit_divergence",
+    "frozen",
     "local_exponents",
     "perturbation",
     "prune_mask",
@@ -38,4 +40,5 @@ _all_ = [
     "subspace_overlap",
     "sweep_spectrum",
     "twin_distances",
+    "twin_paths",
 ]

@@ -4,11 +4,12 @@
 
 # %% auto #0
 __all__ = ['COLOURS', 'Twins', 'directions', 'run_twins', 'ends', 'fit_of', 'ordering_criteria', 'law_criteria', 'plot_twins',
-           'plot_law']
+           'plot_law', 'plot_paths']
 
 # %% ../../nbs/chaos/04_twins.ipynb #732f95fe
 import dataclasses
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -182,4 +183,22 @@ def plot_law(
         ax.set(xlabel="step t", ylabel="distance D(t)", title=kind, yscale="log", ylim=(eps / 5, 20 * part.distance.max()))
     handles, labels = axes[0].get_legend_handles_labels()
     fig.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False, fontsize=8)
+    return fig, axes
+
+# %% ../../nbs/chaos/04_twins.ipynb #plot-paths
+@style()
+def plot_paths(
+    points: Tensor,  # (1 + S, n, 2) from `twin_paths`, the original first
+    names: Sequence[str],  # of the S copies: strategies
+) -> tuple[Figure, list]:
+    "Trajectories of a network and its displaced copies in a plane; circles mark the start."
+    if points.shape[0] != len(names) + 1 or points.shape[2] != 2:
+        raise ValueError(f"points: got shape {tuple(points.shape)} for {len(names)} names; accepted: ({len(names) + 1}, n, 2)")
+    fig, axes = new_figure(1, 1, width=4.5, height=3.4)
+    for name, path in zip(("original", *names), points):
+        colour, width = (COLOURS[name], 1) if name in COLOURS else ("0.65", 2.5)
+        axes[0].plot(path[:, 0], path[:, 1], color=colour, lw=width, label=name)
+        axes[0].plot(*path[0], "o", color=colour, ms=3)
+    axes[0].set(xlabel="along the first axis", ylabel="along the second axis")
+    axes[0].legend(fontsize=7)
     return fig, axes
