@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['GREEN', 'RED', 'BLUE', 'panel_title', 'draw_band', 'draw_layers', 'draw_field', 'draw_border', 'shared_legend',
-           'panels_of', 'plot_layers', 'plot_accuracies', 'position_maps', 'plot_position_maps', 'draw_positions',
-           'plot_pooled_and_positions', 'save_animation']
+           'panels_of', 'plot_layers', 'plot_epochs', 'plot_accuracies', 'position_maps', 'plot_position_maps',
+           'draw_positions', 'plot_pooled_and_positions', 'save_animation']
 
 # %% ../../nbs/saturation/22_layer_drawing.ipynb #64c9edc6
 from collections.abc import Sequence
@@ -131,6 +131,30 @@ def plot_layers(
         for ax in axes[::columns]:
             ax.set_ylabel("saturation, accuracy")
         shared_legend(fig)
+    return fig, axes
+
+# %% ../../nbs/saturation/22_layer_drawing.ipynb #plot-epochs
+def plot_epochs(
+    table: pd.DataFrame,  # epoch, split, depth, layer, and a statistic
+    stat: str = "lsat",  # column to show
+    split: str = "eval",  # which split
+    label: str = "saturation",  # beside the colours
+) -> tuple[Figure, list[Axes]]:
+    "A heat map of layers against epochs; raises `ValueError` for a column or split that is not there."
+    for name, value, known in (("stat", stat, list(table.columns)), ("split", split, list(table.split.unique()))):
+        if value not in known:
+            raise ValueError(f"{name}: got {value!r}; accepted: {', '.join(map(str, known))}")
+    part = table[table.split == split]
+    layers, values = part.drop_duplicates("layer").sort_values("depth").layer, part.pivot(index="layer", columns="epoch", values=stat)
+    fig, axes = new_figure(width=4.6, height=1.0 + 0.17 * max(6, len(layers)))
+    with style():
+        image = axes[0].imshow(values.loc[layers], vmin=0, vmax=1 if stat == "lsat" else None, cmap="viridis", aspect="auto", interpolation="nearest")
+        axes[0].set_yticks(range(len(layers)), layers, fontsize=6)
+        shown = np.unique(np.linspace(0, values.shape[1] - 1, 8).round().astype(int))
+        axes[0].set_xticks(shown, values.columns[shown])
+        axes[0].set(xlabel="epoch")
+        axes[0].grid(False)
+        fig.colorbar(image, label=label)
     return fig, axes
 
 # %% ../../nbs/saturation/22_layer_drawing.ipynb #plot-accuracies
