@@ -2476,6 +2476,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                                     'dynbook/saturation/layer_drawing.py'),
                                                   'dynbook.saturation.layer_drawing.draw_positions': ( 'saturation/layer_drawing.html#draw_positions',
                                                                                                        'dynbook/saturation/layer_drawing.py'),
+                                                  'dynbook.saturation.layer_drawing.network_name': ( 'saturation/layer_drawing.html#network_name',
+                                                                                                     'dynbook/saturation/layer_drawing.py'),
                                                   'dynbook.saturation.layer_drawing.panel_title': ( 'saturation/layer_drawing.html#panel_title',
                                                                                                     'dynbook/saturation/layer_drawing.py'),
                                                   'dynbook.saturation.layer_drawing.panels_of': ( 'saturation/layer_drawing.html#panels_of',
