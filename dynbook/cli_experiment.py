@@ -8,7 +8,6 @@ __all__ = ['STEPS', 'cmd_experiment', 'add_parsers']
 # %% ../nbs/cli_experiment.ipynb #cli-experiment-imports
 import argparse
 import sys
-from pathlib import Path
 
 from .cli_words import FAILED, add_command, say
 
