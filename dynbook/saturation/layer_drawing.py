@@ -118,12 +118,12 @@ def panels_of(
 def plot_layers(
     table: pd.DataFrame,  # from `run_layers`
     field: bool = False,  # also receptive field and border layer
-    columns: int | None = None,  # panels per row; None: at most three
+    columns: int = 3,  # panels per row, at most
     border: bool | None = None,  # the border layer alone; None: as `field`
 ) -> tuple[Figure, list[Axes]]:
     "A panel per model, dataset and view (the paper's layer plots)."
     parts = panels_of(table)
-    columns = columns or min(3, len(parts))
+    columns = min(columns, len(parts))
     rows = -(-len(parts) // columns)
     width = max(4.6, (3.0 if field else 2.7) * columns)
     fig, axes = new_figure(rows, columns, width=width, height=2.5 * rows + 0.5)
