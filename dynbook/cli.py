@@ -16,7 +16,7 @@ from . import __version__
 from .cli_words import FAILED, STOPPED, WRONG
 
 # %% ../nbs/cli.ipynb #commands
-COMMANDS = ("cli_figures", "cli_observe", "cli_data", "cli_stages", "cli_sweep", "cli_import", "cli_completion")
+COMMANDS = ("cli_figures", "cli_observe", "cli_data", "cli_stages", "cli_sweep", "cli_experiment", "cli_import", "cli_completion")
 
 # %% ../nbs/cli.ipynb #make-parser
 def make_parser() -> argparse.ArgumentParser:

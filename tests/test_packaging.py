@@ -66,7 +66,7 @@ def test_sdist_is_complete(sdist: Path) -> None:
     "All notebooks, parameter files, modules, and what the wheel is built from."
     with tarfile.open(sdist) as archive:
         names = {entry.partition("/")[2] for entry in archive.getnames()}
-    wanted = [*notebooks(), *modules(), *(ROOT / "nbs").rglob("paper/*.yaml")]
+    wanted = [*notebooks(), *modules(), *(ROOT / "nbs").rglob("paper/*.yaml"), *(ROOT / "nbs").rglob("real/*.yaml")]
     assert {path.relative_to(ROOT).as_posix() for path in wanted} <= names
     assert {"settings.ini", "setup.py", "pyproject.toml", "README.md", "LICENSE", "constraints.txt"} <= names
 

@@ -41,8 +41,11 @@ def test_parameters_and_defaults_are_the_configuration_s(path: Path) -> None:
     assert all(p["inferred_type_name"] != "None" and p["help"] for p in inferred.values())
 
 
-@pytest.mark.parametrize("path", sorted(NBS.rglob("paper/*.yaml")), ids=name)
-def test_a_paper_file_fits_its_notebook(path: Path) -> None:
+FILES = sorted([*NBS.rglob("paper/*.yaml"), *NBS.rglob("real/*.yaml")])
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_a_parameter_file_fits_its_notebook(path: Path) -> None:
     notebook = path.parent.parent / f"{path.stem}.ipynb"
     if not notebook.exists():
         assert "matrix" in path.read_text(encoding="utf-8").splitlines()[0].lower(), (

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import dynbook  # noqa: F401  (makes torchvision importable)
 from dynbook.saturation.features import layer_features
+from dynbook.saturation.folders import join_features
 from dynbook.saturation.probes import probe_curve
 from dynbook.saturation.receptive_field import (
     border_layer,
@@ -116,6 +117,24 @@ def test_a_full_disk_loses_nothing(net: nn.Module, tmp_path: Path) -> None:
             layer_features(net, pictures(), ["first"], pool=3, folder=tmp_path)
     again, _ = layer_features(net, pictures(), ["first"], pool=2, folder=tmp_path)
     assert len(list(tmp_path.iterdir())) == 1 and torch.equal(kept["first"], again["first"])
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+def test_a_disk_that_is_full_at_once(net: nn.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    "The operating system's own refusal, at the first byte that is flushed."
+    layer_features(net, pictures(), ["first"], pool=2, folder=tmp_path / "kept")
+    (kept,) = (tmp_path / "kept").iterdir()
+    before = {p: p.read_bytes() for p in kept.iterdir()}
+    for module in ("features", "folders"):
+        monkeypatch.setattr(
+            f"dynbook.saturation.{module}.open", lambda path, mode: open("/dev/full", mode), raising=False
+        )
+    with pytest.raises(OSError, match="no space left in .* everything that was there before is whole"):
+        layer_features(net, pictures(), ["first"], pool=3, folder=tmp_path / "kept")
+    with pytest.raises(OSError, match="no space left in .*; nothing of joined is kept"):
+        join_features([kept, kept], tmp_path / "joined")
+    assert {p: p.read_bytes() for p in kept.iterdir()} == before
+    assert sorted(p.name for p in tmp_path.rglob("*") if p.is_dir()) == sorted(["kept", kept.name])
 
 
 def test_an_error_inside_leaves_no_hooks(net: nn.Module) -> None:

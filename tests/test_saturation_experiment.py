@@ -245,3 +245,35 @@ def test_steps_on_another_engine(tmp_path: Path) -> None:
         read_log(next(folder.glob("V10-*.csv"))).columns
     )
     assert json.loads((folder / "computational_info.json").read_text())["params"] > 0
+
+
+PLUGIN = """
+from torch import nn
+
+from dynbook.saturation.names import register
+
+
+@register("of_my_own")
+def of_my_own(num_classes=10, in_channels=3, input_size=None, **kw):
+    conv = nn.Conv2d(in_channels, 4, 3)
+    return nn.Sequential(conv, nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, num_classes))
+"""
+
+
+def test_a_plugin_registers_in_worker_processes_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "my_plugin.py").write_text(PLUGIN)
+    monkeypatch.syspath_prepend(tmp_path)
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps({**SMALL, "model": "of_my_own", "epoch": 1, "logs_dir": str(tmp_path / "logs")}))
+    with pytest.raises(ValueError, match="or one that you register"):
+        saturation_experiment(path, "cpu", "mine", ("train",))
+    try:
+        outcomes, _ = saturation_experiment(
+            path, "cpu", "mine", ("train", "confusion"), engine=Processes(1), plugins=["my_plugin"]
+        )
+    finally:
+        MODELS.pop("of_my_own", None)
+        sys.modules.pop("my_plugin", None)
+    assert [o.status for o in outcomes] == ["finished"], outcomes
+    folder = tmp_path / "logs" / "of_my_own" / "digits_8" / "mine"
+    assert len(list(folder.rglob("confusion_matrix_probe_*.png"))) == 2

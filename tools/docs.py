@@ -148,6 +148,7 @@ def card(path: Path) -> str:
     page = link(home)
     related = [(suffix[1:], ROOT / "figures" / f"{path.stem}{suffix}") for suffix in (".csv", ".json", ".svg", ".pdf")]
     related.append(("paper-scale parameters", path.parent / "paper" / f"{path.stem}.yaml"))
+    related.append(("parameters for real data", path.parent / "real" / f"{path.stem}.yaml"))
     files = [f"[{label}]({link(file.relative_to(ROOT).as_posix())})" for label, file in related if file.is_file()]
     lines = [f"[![{path.stem}](figures/{path.stem}.png)]({page})", f"**[{title}]({page})**", claim, f"`{home}`"]
     return "-   " + "\n\n    ".join(filter(None, [*lines, " · ".join(files)]))

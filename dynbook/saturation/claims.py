@@ -255,7 +255,8 @@ def claims_positions(study: LayerStudy, table: pd.DataFrame, model: str | None =
     values = spread(table, model=model)
     inside, beyond = values[(values.r_max >= 3) & (values.r_max < size)], values[values.r_max >= 3 * size]
     c.check(f"{model}: smallest spread where 3 ≤ r < {size}", inside.spread.min(), "≥", 0.3)
-    c.check(f"{model}: largest spread where r ≥ {3 * size}", (beyond if monotone else values.tail(1)).spread.max(), "≤", 0.05)
+    late = f"largest spread where r ≥ {3 * size}" if monotone else "spread in the last layer"
+    c.check(f"{model}: {late}", (beyond if monotone else values.tail(1)).spread.max(), "≤", 0.05)
     rank, what = spearmanr(values.r_max, values.spread)[0], f"{model}: rank correlation of receptive field and spread"
     if monotone:
         c.check(what, rank, "≤", -0.95)

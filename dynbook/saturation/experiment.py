@@ -4,12 +4,14 @@
 
 # %% auto #0
 __all__ = ['Runner', 'STEPS', 'DEFAULT_STEPS', 'register_step', 'step_train', 'step_saturation', 'step_rf', 'step_flops',
-           'step_grad', 'check_steps', 'pick_device', 'run_trial', 'run', 'saturation_experiment']
+           'step_confusion', 'step_grad', 'check_steps', 'pick_device', 'run_trial', 'load_plugins', 'run',
+           'saturation_experiment']
 
 # %% ../../nbs/saturation/14_experiment.ipynb #9b8a446f
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -22,13 +24,14 @@ from ..engines import Engine, Outcome, default_engine
 from ..graph import mode_of
 from ..runs import atomic_path, lock, read_table, write_json, write_table
 from .flops import flops
+from .metrics import METRICS
 from .outputs import tracked_layers
-from .probes import probe_curve, probe_map
+from .probes import probe_confusions, probe_curve, probe_map
 from .projection import delta_sweep
 from .receptive_field import receptive_fields
 from .schema import Experiment, differences, expand
 from .tracker import track
-from .training_log import Trial, evaluate_split, train_trial
+from .training_log import Trial, evaluate_split, train_trial, write_confusion
 from .writers import save_spectra
 
 # %% ../../nbs/saturation/14_experiment.ipynb #register-step
@@ -134,6 +137,19 @@ def _probe_pixels(trial: Trial, force: bool = False) -> Path:
     return path
 
 
+@register_step("confusion")
+def step_confusion(trial: Trial, force: bool = False) -> Path:
+    "A confusion matrix per probe, and a table of their accuracies, written last: it says that the step is done."
+
+    def make() -> pd.DataFrame:
+        found = probe_confusions(*_probing_data(trial))
+        for name, counts in found.items():
+            write_confusion(trial.folder / f"confusion_matrix_probe_{name}.png", counts, trial.data.classes)
+        return pd.DataFrame([(name, METRICS["Accuracy"](c)) for name, c in found.items()], columns=["name", "eval_acc"])
+
+    return _table(trial.folder / "confusion_matrix_probes.csv", force, make)
+
+
 for _name, _pool in {"probes": 4, "extract": 4, **{f"extract_{n}": n for n in range(1, 10)}, "extract_None": None}.items():
     STEPS[_name] = partial(_probe, pool=_pool)
 STEPS["extract_pixelwise"] = _probe_pixels
@@ -232,6 +248,23 @@ def run_trial(
         return [STEPS[step](trial, force) for step in check_steps(steps)]
 
 
+def load_plugins(
+    modules: Sequence[str],  # names, as in an import statement
+) -> None:
+    "Import modules that register networks, tasks, optimizers, metrics or steps; raises `ValueError` for one that cannot be imported."
+    for name in modules:
+        try:
+            import_module(name)
+        except ImportError as error:
+            raise ValueError(f"plugins: {name} cannot be imported ({error}); accepted: a module on Python's path") from error
+
+
+def _plugged(experiment: Experiment, plugins: tuple[str, ...], **kw: object) -> list[Path]:
+    "`run_trial`, in a process that may not have seen the modules yet."
+    load_plugins(plugins)
+    return run_trial(experiment, **kw)
+
+
 def run(
     config: str | Path | Mapping[str, object] | Experiment | Sequence[Experiment],  # a file, its content, or experiments
     run_id: str,  # under which name
@@ -240,11 +273,13 @@ def run(
     *,
     engine: Engine | None = None,  # where experiments are executed; None: one after the other, here
     force: bool = False,  # do it again
+    plugins: Sequence[str] = (),  # modules to import first: they register what the configuration names
 ) -> list[Outcome]:  # one per experiment, in order; a failed one says why and the others go on
     "Take the steps of every experiment of a configuration."
+    load_plugins(plugins)
     given = [config] if isinstance(config, Experiment) else config
     experiments = expand(given) if isinstance(given, (str, Path, Mapping)) else list(given)
-    task = partial(run_trial, run_id=run_id, device=device, steps=check_steps(steps), force=force)
+    task = partial(_plugged, plugins=tuple(plugins), run_id=run_id, device=device, steps=check_steps(steps), force=force)
     return (engine or default_engine("here:progress=experiments")).map(task, experiments)
 
 # %% ../../nbs/saturation/14_experiment.ipynb #saturation-experiment
@@ -255,13 +290,15 @@ def saturation_experiment(
     steps: Sequence[str] = DEFAULT_STEPS,  # what to do
     repeat: int = 1,  # more than 1: run ids with 0, 1, … at their end, and seeds that follow each other
     engine: Engine | None = None,  # where experiments are executed; None: here
+    plugins: Sequence[str] = (),  # modules to import first
 ) -> tuple[list[Outcome], list[str]]:  # what became of each experiment; what is read differently from the published code
-    "All experiments of a file, repeated; the function behind the command line."
+    "All experiments of a file, repeated; the function behind `dynbook experiment`."
     if repeat < 1:
         raise ValueError(f"repeat: got {repeat}; accepted: a whole number ≥ 1")
+    load_plugins(plugins)
     experiments = expand(config_path)
     outcomes = []
     for i in range(repeat):
         again = [replace(e, seed=e.seed + i) for e in experiments]
-        outcomes += run(again, f"{run_id}{i}" if repeat > 1 else run_id, device, steps, engine=engine)
+        outcomes += run(again, f"{run_id}{i}" if repeat > 1 else run_id, device, steps, engine=engine, plugins=plugins)
     return outcomes, differences(experiments)

@@ -7,6 +7,7 @@ __all__ = ['flops']
 
 # %% ../../nbs/saturation/08_flops.ipynb #0578384c
 import copy
+import math
 from collections.abc import Sequence
 
 import torch
@@ -24,11 +25,18 @@ def _shell(model: nn.Module) -> nn.Module:
     return copy.deepcopy(model, memo | {id(b): b.detach().to("meta") for b in model.buffers()})
 
 
+def _conv_backward(grad: Sequence[int], x: Sequence[int], w: Sequence[int], *rest: object, out_shape: object = None, **kw: object) -> int:
+    "The gradients of a convolution's input and weights take as many operations as its forward pass each, whatever its groups."
+    transposed, output_mask = rest[4], rest[7]
+    one = 2 * grad[0] * math.prod((x if transposed else grad)[2:]) * math.prod(w)
+    return one * (bool(output_mask[0]) + bool(output_mask[1]))
+
+
 def _count(model: nn.Module, x: Tensor) -> tuple[int, int]:
     "FLOPs of a forward and of a backward pass."
     with FlopCounterMode(display=False) as forward:
         out = [o for o in tree_leaves(model(x)) if isinstance(o, Tensor) and o.requires_grad]
-    with FlopCounterMode(display=False) as backward:
+    with FlopCounterMode(display=False, custom_mapping={torch.ops.aten.convolution_backward: _conv_backward}) as backward:
         torch.autograd.backward([o.sum() for o in out])
     return forward.get_total_flops(), backward.get_total_flops()
 

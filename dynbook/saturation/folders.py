@@ -6,6 +6,7 @@
 __all__ = ['PICTURES', 'split_pictures', 'sort_inaturalist', 'copy_logs', 'join_features']
 
 # %% ../../nbs/saturation/15_folders.ipynb #imports
+import errno
 import json
 import os
 import shutil
@@ -37,6 +38,10 @@ def _filled(
         beside.mkdir(parents=True)
         yield beside
         os.replace(beside, target)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise OSError(error.errno, f"no space left in {target.parent}; nothing of {target.name} is kept, and everything that was there before is whole. Accepted: another target") from None
     finally:
         shutil.rmtree(beside, ignore_errors=True)
 

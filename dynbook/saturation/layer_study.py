@@ -65,7 +65,7 @@ class Recipe(Config):
 
     n_train: int | None = option(None, "class-balanced subset of the training data", ge=10)
     n_test: int | None = option(None, "class-balanced subset of the test data; digits: how many are held out, 500 if None", ge=10)
-    normalise: str = option("global", "input statistics: published, channel, global or none", choices=NORMALISE)
+    normalise: str = option("global", "input statistics", choices=NORMALISE)
     augment: str = option("none", "augmentation of training batches, such as crop+flip")
     width: float | None = option(8.0, "channels of a network's first stage, for networks with a name", gt=0)
     head: str = option("linear", "classifier of VGG networks, behind global average pooling", choices=("linear", "mlp"))
