@@ -29,7 +29,7 @@ def epoch_generator(
 ) -> torch.Generator:  # on the CPU
     "A generator that depends only on (seed, epoch, stream)."
     state = np.random.SeedSequence([seed, epoch, stream]).generate_state(1, np.uint64)[0]
-    return torch.Generator().manual_seed(int(state >> 1))
+    return torch.Generator().manual_seed(int(state) >> 1)
 
 
 def epoch_order(

@@ -8,6 +8,7 @@ import posixpath
 import re
 import shutil
 import sys
+from configparser import ConfigParser
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -16,8 +17,16 @@ from notebooks import NBS, ROOT, is_figure, notebooks, title_and_claim, to_markd
 
 os.environ.setdefault("NO_MKDOCS_2_WARNING", "1")
 
+
+def metadata(key: str) -> str:
+    "A value of settings.ini."
+    parser = ConfigParser(delimiters=["="])
+    parser.read(ROOT / "settings.ini", encoding="utf-8")
+    return parser["DEFAULT"][key]
+
+
 STAGE = ROOT / "build" / "docs"
-REPOSITORY = "https://github.com/dynbook/dynbook/blob/main"
+REPOSITORY = f"{metadata('url')}/blob/main"
 CHAPTERS = {
     "mechanics": "Neural mechanics",
     "chaos": "Chaotic dynamics",
@@ -34,6 +43,7 @@ SECTIONS = {
     "benchmarks": "Benchmarks",
 }
 COLAB = REPOSITORY.replace("https://github.com", "https://colab.research.google.com/github")
+BADGE = "assets/colab.svg"
 FRONT = (NBS / "index.ipynb", NBS / "fig6.ipynb")
 COPIED = ("LICENSE", "CITATION.cff", "CHANGELOG.md", "CONTRIBUTING.md")
 NEW_NAMES = {"CHANGELOG.md": "changelog.md", "CONTRIBUTING.md": "contributing.md"}
@@ -52,6 +62,7 @@ STYLE = """\
 .md-typeset p:has(> .source-link) { margin: 0; }
 .md-typeset .source-link { float: right; font-size: .65rem; margin-top: .6rem; }
 .md-typeset .source-link.colab { margin-right: .8rem; }
+.md-typeset .colab img, [dir] .md-typeset .grid.cards > ul > li .colab img { display: inline; height: 1rem; margin: 0; padding: 0; background: none; vertical-align: text-bottom; }
 .md-typeset p:has(> .source-link) + h1 { margin-top: 0; }
 .md-typeset table:not([class]) th { min-width: 0; }
 .md-typeset table:not([class]) td:first-child code { white-space: nowrap; }
@@ -123,6 +134,13 @@ def stage_files() -> None:
             write(NEW_NAMES.get(name, name), path.read_bytes())
 
 
+def colab(home: str, page: str) -> str:
+    "A badge on `page` that opens a notebook of the repository in Colab."
+    picture = posixpath.relpath(BADGE, posixpath.dirname(page) or ".")
+    hint = "first cell there: %pip install dynbook"
+    return f'[![Open in Colab]({picture})]({COLAB}/{home} "{hint}")'
+
+
 def stage_notebook(path: Path) -> str:
     "Write one notebook's page and the pictures of its outputs; returns the page."
     target = path.relative_to(ROOT).as_posix()
@@ -133,7 +151,7 @@ def stage_notebook(path: Path) -> str:
     text, files = to_markdown(path, link, folder, output_language="{ .text .output }")
     source = posixpath.relpath(target, posixpath.dirname(page) or ".")
     head = f'[:material-download: notebook]({source} "{target}"){{ .source-link download }}'
-    head += f' [:simple-googlecolab: Colab]({COLAB}/{target} "open in Colab"){{ .source-link .colab }}'
+    head += f" {colab(target, page)}{{ .source-link .colab }}"
     write(page, f"{head}\n\n{text}")
     for name, data in files.items():
         write(posixpath.join(pictures, name), data)
@@ -151,14 +169,16 @@ def card(path: Path) -> str:
     related.append(("parameters for real data", path.parent / "real" / f"{path.stem}.yaml"))
     files = [f"[{label}]({link(file.relative_to(ROOT).as_posix())})" for label, file in related if file.is_file()]
     lines = [f"[![{path.stem}](figures/{path.stem}.png)]({page})", f"**[{title}]({page})**", claim, f"`{home}`"]
-    return "-   " + "\n\n    ".join(filter(None, [*lines, " · ".join(files)]))
+    badge = f"{colab(home, 'gallery.md')}{{ .colab }}"
+    return "-   " + "\n\n    ".join(filter(None, [*lines, " · ".join([*files, badge])]))
 
 
 def stage_gallery() -> str:
     "A page with every stored figure, chapter by chapter."
     shown = [path for path in notebooks() if is_figure(path) and (ROOT / "figures" / f"{path.stem}.png").is_file()]
     text = "---\nhide: [navigation]\n---\n\n# Figures\n\n> Each picture is drawn by its notebook from the table beside it. "
-    text += "All criteria: [paper and measurement](measured.md).\n"
+    text += "All criteria: [paper and measurement](measured.md). "
+    text += f"In Colab a first cell with `%pip install dynbook` is all that is missing: [how]({linker('gallery.md')('nbs/howto/in_colab.ipynb')}).\n"
     for folder, title in {"nbs": "Quick start", **CHAPTERS}.items():
         cards = [card(path) for path in shown if path.parent.name == folder]
         if cards:
@@ -256,6 +276,7 @@ def stage() -> list:
     stage_files()
     write("assets/book.css", STYLE)
     write("assets/formulas.js", FORMULAS)
+    write(BADGE, (ROOT / "tools" / "colab.svg").read_bytes())
     stage_formulas()
     nav: list = [{"Home": stage_notebook(FRONT[0])}]
     if FRONT[1].is_file():

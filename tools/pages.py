@@ -197,7 +197,7 @@ def explorers(link: Link) -> str:
     lines = [
         "# Explorers",
         "",
-        "> One per chapter: move a slider, and the picture follows. In JupyterLab, or as apps: `voila nbs/widgets`.",
+        "> One per chapter, and one of your own run through all five: move a slider, and the picture follows. In JupyterLab, or as apps: `voila nbs/widgets`.",
     ]
     for path in sorted((NBS / "widgets").glob("[a-z]*_explorer.ipynb")):
         title, claim = title_and_claim(path)

@@ -7,8 +7,9 @@ __all__ = ['partial_rank', 'OverSeeds', 'over_seeds', 'holm', 'coefficients', 'a
 
 # %% ../../nbs/lenses/01_association.ipynb #lea-imports
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import pandas as pd
@@ -79,27 +80,28 @@ def holm(
     return steps[np.argsort(order)]
 
 # %% ../../nbs/lenses/01_association.ipynb #lea-pairs
+def _one_run(part: pd.DataFrame, x: str, y: str, controls: Sequence[str]) -> Callable[[int], float]:
+    "The partial coefficient of a run as a function of how far y is shifted, cyclically; each shift is computed once."
+    a, b, held = part[x].to_numpy(), part[y].to_numpy(), part[list(controls)].to_numpy() if controls else None
+    return cache(lambda by: partial_rank(a, np.roll(b, by), held))
+
+
 def coefficients(
     table: pd.DataFrame,  # labels, seed, step and quantities; a row per reading
     x: str,  # a column
     y: str,  # a column
     controls: Sequence[str] = ("step",),  # columns that are held fixed
-    shift: np.random.Generator | None = None,  # shift y cyclically by a random number of readings
 ) -> pd.Series:  # index: labels, seed
     "One partial coefficient per run."
-    out = {}
-    for key, part in table.sort_values("step").groupby(["labels", "seed"]):
-        b = part[y].to_numpy()
-        if shift is not None:
-            b = np.roll(b, shift.integers(2, max(3, len(b) - 1)))
-        out[key] = partial_rank(part[x], b, part[list(controls)].to_numpy() if controls else None)
-    return pd.Series(out).rename_axis(["labels", "seed"])
+    runs = table.sort_values("step").groupby(["labels", "seed"])
+    return pd.Series({key: _one_run(part, x, y, controls)(0) for key, part in runs}).rename_axis(["labels", "seed"])
 
 
 def _null(table: pd.DataFrame, x: str, y: str, controls: Sequence[str], draws: int) -> float:
     "The 95 % quantile of |mean over seeds| under shifted time, on the true labels."
-    rng, part = np.random.default_rng(0), table[table.labels == "true"]
-    means = [abs(coefficients(part, x, y, controls, rng).mean()) for _ in range(draws)]
+    rng, part = np.random.default_rng(0), table[table.labels == "true"].sort_values("step")
+    runs = [(len(one), _one_run(one, x, y, controls)) for _, one in part.groupby(["labels", "seed"])]
+    means = [abs(pd.Series([found(int(rng.integers(2, max(3, n - 1)))) for n, found in runs]).mean()) for _ in range(draws)]
     return float(np.quantile(means, 0.95))
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from ..chaos.lyapunov import local_exponents
-from ..curvature import flat_loss, flatten, hvp
+from ..curvature import flat_loss, flatten, scalar_loss
 from ..graph import mode_of
 from .readings import Lens, Rows, Subject
 from ..spectra import eigenpairs
@@ -56,9 +56,9 @@ class CurvatureLens(Lens):
             large = len(theta) >= LARGE
             n, steps = self.n or EXAMPLES[large], self.steps or STEPS[large]
             loss = flat_loss(subject.model, subject.x[:n], subject.y[:n], subject.loss_fn)
-            gradient, value = torch.func.grad_and_value(loss)(theta)
+            gradient, pull, value = torch.func.vjp(torch.func.grad_and_value(scalar_loss(loss)), theta, has_aux=True)  # one forward pass
             generator = torch.Generator(theta.device).manual_seed(self.seed)
-            pairs = eigenpairs(lambda v: hvp(loss, theta, v), len(theta), 2, "both", steps=steps, generator=generator, like=theta[:0])
+            pairs = eigenpairs(lambda v: pull(v)[0], len(theta), 2, "both", steps=steps, generator=generator, like=theta[:0])
         top, low = pairs.values.double().tolist() if len(pairs.values) == 2 else [float(pairs.values[0])] * 2
         worst = float(pairs.residuals[0] / max(abs(top), 1e-30))
         rows = [("model", "loss", float(value)), ("model", "gradient_norm", float(gradient.norm()))]
