@@ -36,6 +36,11 @@ class Basis:
         return self.P - first - (0 if self.Q2 is None else self._last // self.C)
 
     @property
+    def _at(self) -> int:
+        "Core coordinates of the first layer."
+        return 0 if self.Q is None else self.h * self.Q.shape[1]
+
+    @property
     def _first(self) -> int:
         return 0 if self.Q is None else self.h * self.Q.shape[0]
 
@@ -53,16 +58,17 @@ def compress(
     if len(v) != self.P:
         raise ValueError(f"v: got length {len(v)}; accepted: {self.P}, the network's parameters")
     V = v.reshape(len(v), -1)
-    parts = [V[self._first :]]
+    u, at = V.new_empty(self.r, V.shape[1]), self._at
     if self.Q is not None:
-        parts.insert(0, torch.einsum("idv,dk->ikv", self._rows(V[: self._first]), self.Q).flatten(0, 1))
-    if self.Q2 is not None:
-        n = parts[-1].shape[1]
-        pieces = [torch.einsum("cjv,ca->ajv", p.reshape(self.C, -1, n), self.Q2).reshape(-1, n) for p in self._last_parts(parts[-1], self.C)]
-        parts[-1:] = pieces
-    return torch.cat(parts).reshape(self.r, *v.shape[1:])
+        weight, bias = self._rows(V)
+        first = torch.bmm(self.Q[: weight.shape[1]].T.expand(self.h, -1, -1), weight, out=u[:at].view(self.h, self.Q.shape[1], u.shape[1]))
+        if self.bias:
+            first.addcmul_(self.Q[-1][:, None], bias[:, None])
+    self._turn_last(self.Q2 if self.Q2 is None else self.Q2.T, V[self._first :], u[at:])
+    return u.reshape(self.r, *v.shape[1:])
 
 
+# %% ../nbs/core/23_factored.ipynb #lift
 @patch
 def lift(
     self: Basis,
@@ -71,30 +77,53 @@ def lift(
     "$E u$."
     if len(u) != self.r:
         raise ValueError(f"u: got length {len(u)}; accepted: {self.r}, the core's coordinates")
-    U = u.reshape(len(u), -1)
-    n, at = U.shape[1], 0 if self.Q is None else self.h * self.Q.shape[1]
-    parts = [U[at:]]
-    if self.Q2 is not None:
-        pieces = self._last_parts(U[at:], self.C - 1)
-        parts = [torch.einsum("ajv,ca->cjv", p.reshape(self.C - 1, -1, n), self.Q2).reshape(-1, n) for p in pieces]
+    V = u.new_empty(self.P, u[:1].numel())
+    return self._write(V, u.reshape(len(u), -1), 0, 1).reshape(self.P, *u.shape[1:])
+
+
+@patch
+def add_lift_(
+    self: Basis,
+    V: Tensor,  # (P, k) contiguous; changed
+    u: Tensor,  # (r, k)
+    alpha: float = 1.0,  # factor
+) -> Tensor:  # V
+    "$V \\mathrel{+}= \\alpha E u$ in one pass, without a second matrix of that size."
+    if V.shape != (self.P, *u.shape[1:]) or len(u) != self.r or not V.is_contiguous():
+        raise ValueError(f"V, u: got shapes {tuple(V.shape)}, {tuple(u.shape)}; accepted: ({self.P}, k), contiguous, and ({self.r}, k)")
+    return self._write(V, u, 1, alpha)
+
+
+@patch
+def _write(self: Basis, V: Tensor, U: Tensor, beta: int, alpha: float) -> Tensor:
+    "V = β V + α E U; β is 0 or 1."
+    at = self._at
     if self.Q is not None:
-        parts = self._unrows(torch.einsum("ikv,dk->idv", U[:at].reshape(self.h, at // self.h, n), self.Q)) + parts
-    return torch.cat(parts).reshape(self.P, *u.shape[1:])
+        units = U[:at].reshape(self.h, self.Q.shape[1], U.shape[1])
+        weight, bias = self._rows(V)
+        weight.baddbmm_(self.Q[: weight.shape[1]].expand(self.h, -1, -1), units, beta=beta, alpha=alpha)
+        if self.bias:
+            bias[:, None].baddbmm_(self.Q[-1:].expand(self.h, -1, -1), units, beta=beta, alpha=alpha)
+    self._turn_last(self.Q2, U[at:], V[self._first :], beta, alpha)
+    return V
 
 # %% ../nbs/core/23_factored.ipynb #rows
 @patch
-def _rows(self: Basis, v: Tensor) -> Tensor:
-    "Weights and bias of the first layer (h, d + bias, k) from their flat form."
+def _rows(self: Basis, v: Tensor) -> tuple[Tensor, Tensor]:
+    "Views of the first layer's weights (h, d, k) and biases, (h, k) or empty, in their flat form."
     d, n = self.Q.shape[0] - self.bias, v.shape[1]
-    weight = v[: self.h * d].reshape(self.h, d, n)
-    return torch.cat([weight, v[self.h * d :].reshape(self.h, 1, n)], 1) if self.bias else weight
+    return v[: self.h * d].view(self.h, d, n), v[self.h * d : self._first]
 
 
 @patch
-def _unrows(self: Basis, A: Tensor) -> list[Tensor]:
-    d = self.Q.shape[0] - self.bias
-    weight = A[:, :d].flatten(0, 1)
-    return [weight, A[:, d]] if self.bias else [weight]
+def _turn_last(self: Basis, turn: Tensor | None, source: Tensor, target: Tensor, beta: int = 0, alpha: float = 1) -> None:
+    "target = β target + α turn source, in the output directions of what lies behind the first layer; None: no turn."
+    if turn is None:
+        target.copy_(torch.add(target, source, alpha=alpha) if beta else source)
+        return
+    rows, columns = turn.shape
+    for a, b in zip(self._last_parts(source, columns), self._last_parts(target, rows)):
+        b.view(rows, b.numel() // rows).addmm_(turn, a.reshape(columns, a.numel() // columns), beta=beta, alpha=alpha)
 
 
 @patch
@@ -126,10 +155,9 @@ def expand(
 @patch
 def _lift_rest(self: Basis, U: Tensor) -> Tensor:
     "The rows behind the first layer."
-    if self.Q2 is None:
-        return U
-    n = U.shape[1]
-    return torch.cat([torch.einsum("ajv,ca->cjv", p.reshape(self.C - 1, -1, n), self.Q2).reshape(-1, n) for p in self._last_parts(U, self.C - 1)])
+    V = U.new_empty(self.P - self._first, U.shape[1])
+    self._turn_last(self.Q2, U, V)
+    return V
 
 
 @patch
@@ -173,6 +201,15 @@ class BatchHessian:
 
     def __matmul__(self, v: Tensor) -> Tensor:
         return self.basis.lift(self.core @ self.basis.compress(v))
+
+    def add_product_(
+        self,
+        G: Tensor,  # (P, k) contiguous; changed, may be `v` itself
+        v: Tensor,  # (P, k)
+        alpha: float = 1.0,  # factor
+    ) -> Tensor:  # G
+        "$G \\mathrel{+}= \\alpha H v$, for matrices so large that a new one for the product costs more than the product."
+        return self.basis.add_lift_(G, self.core @ self.basis.compress(v), alpha)
 
     def eigh(self) -> Eigen:
         "All eigenpairs."

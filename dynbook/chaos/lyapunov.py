@@ -10,7 +10,7 @@ __all__ = ['local_exponents', 'Curvature', 'Tangent', 'LyapunovSpectrum', 'spect
 import copy
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -44,7 +44,7 @@ class Curvature(Protocol):
 
 @dataclass(frozen=True)
 class Tangent:
-    "Differences (dθ, dv) carried along a run; every method returns a new one."
+    "Differences (dθ, dv) carried along a run; every method returns a new one, `step_` in the old memory."
 
     Y: Tensor  # (P, k) parameters
     G: Tensor  # (P, k) momentum buffer
@@ -65,8 +65,18 @@ class Tangent:
 
     def step(self, H: Curvature) -> "Tangent":
         "One step with the Hessian of its batch."
-        G = self.momentum * self.G + H @ self.Y
-        return Tangent(self.Y - self.lr * G, G, self.lr, self.momentum, self.t + 1)
+        G = H @ self.Y
+        G = torch.add(G, self.G, alpha=self.momentum) if self.momentum else G
+        return Tangent(torch.sub(self.Y, G, alpha=self.lr), G, self.lr, self.momentum, self.t + 1)
+
+    def step_(self, H: BatchHessian) -> "Tangent":
+        "One step in the same memory: Y (and, with momentum, G) are overwritten, for maps of all directions."
+        if self.momentum:
+            H.add_product_(self.G.mul_(self.momentum), self.Y)
+            self.Y.sub_(self.G, alpha=self.lr)
+        else:
+            H.add_product_(self.Y, self.Y, -self.lr)
+        return replace(self, t=self.t + 1)
 
     def back(self, H: Curvature) -> "Tangent":
         "One step of the transposed map; without momentum the map is symmetric."
@@ -208,14 +218,14 @@ def carried(
     lr: float,  # η
     momentum: float = 0.0,  # μ
 ) -> Iterator[tuple[Tensor, BatchHessian, Tangent]]:  # per step: parameters after it, Hessian before it, whole tangent map after it
-    "Train by plain SGD and carry the whole tangent map, without keeping Hessians."
+    "Train by plain SGD and carry the whole tangent map, without keeping Hessians; every step's map is in the same memory, clone it to keep it."
     model = copy.deepcopy(model)
     theta = flatten(model)
     state, v = Tangent.start(torch.eye(len(theta), dtype=theta.dtype, device=theta.device), lr, momentum), torch.zeros_like(theta)
     for x, y in batches:
         b = BatchHessian.of(model, x, y)
         v = momentum * v + b.grad
-        theta, state = theta - lr * v, state.step(b.active())
+        theta, state = theta - lr * v, state.step_(b.active())
         torch.nn.utils.vector_to_parameters(theta, model.parameters())
         yield theta, b, state
 
