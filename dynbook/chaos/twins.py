@@ -58,11 +58,12 @@ def directions(
     early, model = min(config.horizon, config.steps // 15), network(config, data)
     batches = itertools.islice(forever(data.train, config.batch_size, config.seed), config.horizon)
     for step, (*_, state) in enumerate(carried(model, batches, config.lr, config.momentum), 1):
-        if step == early:
+        if step == early and (early < config.horizon or config.spectrum_file):
             beginning = torch.linalg.svdvals(state.Y).log() / early
         if step == early and config.spectrum_file:
             return load_spectrum(config.spectrum_file), beginning
-    return spectrum(state), beginning
+    full = spectrum(state)
+    return full, beginning if early < config.horizon else full.exponents
 
 
 def _twins(config: Twins, run: Run) -> pd.DataFrame:
