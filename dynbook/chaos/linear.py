@@ -18,6 +18,7 @@ import pandas as pd
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogFormatter
 from torch import Tensor
 
 from .divergence import twin_distances
@@ -89,11 +90,13 @@ def plot_prediction(
     "Growth against the displacement, and the relative error."
     fig, axes = new_figure(1, 2, height=2.8)
     for colour, (kind, part) in zip(PALETTE, table.groupby("activation", sort=False)):
-        axes[0].semilogx(part.eps, part.growth, "o-", color=colour, ms=3, label=kind)
+        axes[0].loglog(part.eps, part.growth, "o-", color=colour, ms=3, label=kind)
         axes[0].axhline(part.linear.iloc[0], color=colour, ls="--", lw=0.9)
         axes[1].loglog(part.eps, part.error, "o-", color=colour, ms=3, label=kind)
     axes[1].axhline(1e-3, color="0.4", ls=":", lw=0.9)
     axes[0].set(xlabel="displacement ε", ylabel="D(T) / ε", title="dashed: ‖Y d‖")
+    axes[0].yaxis.set_major_formatter(LogFormatter())
+    axes[0].yaxis.set_minor_formatter(LogFormatter())
     axes[1].set(xlabel="displacement ε", ylabel="relative error")
     axes[0].legend()
     return fig, axes

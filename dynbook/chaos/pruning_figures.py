@@ -119,7 +119,7 @@ def plot_pruning(
     axes[0].set(xlabel="step", ylabel="training accuracy", ylim=(0, 1.02), title=title)
     axes[1].set(xlabel="step", ylabel="held-out accuracy" if later else "share of ‖g‖² removed", ylim=(0, 1.02))
     handles, labels = axes[0].get_legend_handles_labels()
-    fig.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False, fontsize=8)
+    fig.legend(handles, labels, loc="outside lower center", ncols=2 if later else 3, frameon=False, fontsize=8)
     return fig, axes
 
 

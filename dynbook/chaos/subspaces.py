@@ -146,8 +146,10 @@ def plot_subspaces(
             _line(right, part[(part.kind == way) & (part.what == "negative – negative")], colour, way)
         left.set(title=f"{kind}: step $t_0$ and a later one", ylim=(0, 1), ylabel="subspace overlap")
         right.set(title=f"{kind}: negative – negative, what has changed")
+    wide = table.step.max() > 100 * table.step.min()
     for ax in axes[-2:]:
-        ax.set_xlabel("later step t")
+        ax.set(xlabel="later step t", xscale="log" if wide else "linear")
+    axes[0].plot([], [], ":", color="0.4", label="random subspaces")
     for ax in axes[:2]:
         fig.legend(*ax.get_legend_handles_labels(), loc="outside lower left" if ax is axes[0] else "outside lower right", ncols=2, frameon=False, fontsize=8)
     return fig, axes

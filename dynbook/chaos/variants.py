@@ -4,21 +4,23 @@
 
 # %% auto #0
 __all__ = ['CURVES', 'Local', 'Counted', 'WithMomentum', 'Convolutional', 'Noisy', 'Global', 'counted_criteria', 'gap_criteria',
-           'loss_criteria', 'plot_counted', 'plot_ends']
+           'loss_criteria', 'plot_counted', 'plot_ends', 'plot_momentum']
 
 # %% ../../nbs/chaos/02c_variants.ipynb #906fb105
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from torch import Tensor
 
 from .pruning import ARMS, Pruning, final
 from .pruning_figures import COLOURS
 from ..config import option
 from ..figure import Criteria
-from ..plots import new_figure, style
+from ..plots import PALETTE, new_figure, style
 
 # %% ../../nbs/chaos/02c_variants.ipynb #local
 CURVES = "what is removed, one curve each"
@@ -154,14 +156,15 @@ def plot_counted(
     ax.legend()
     return fig, axes
 
-
+# %% ../../nbs/chaos/02c_variants.ipynb #plot-ends
 @style()
 def plot_ends(
     table: pd.DataFrame,  # of a run
     columns: Sequence[str] = ("train_accuracy", "train_loss"),  # one panel each
+    more: int = 0,  # further panels, left empty
 ) -> tuple[Figure, list[Axes]]:
     "Curves of every arm, one panel per column."
-    fig, axes = new_figure(1, len(columns), height=3.0)
+    fig, axes = new_figure(1, len(columns) + more, height=3.0)
     for ax, column in zip(axes, columns):
         for arm, part in table.groupby("arm", sort=False):
             mean = part.groupby("step")[column].mean()
@@ -169,4 +172,21 @@ def plot_ends(
         ax.set(xlabel="step", ylabel=column.replace("_", " ").replace("train", "training"), ylim=(0, None))
     handles, labels = axes[0].get_legend_handles_labels()
     fig.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False, fontsize=8)
+    return fig, axes
+
+
+@style()
+def plot_momentum(
+    table: pd.DataFrame,  # of a `WithMomentum` run
+    lambdas: Tensor,  # (2P,) exponents of the map of parameters and buffer, descending
+    momentum: float,  # μ
+) -> tuple[Figure, list[Axes]]:
+    "Curves of every arm, and the exponents with their mirror images."
+    fig, axes = plot_ends(table, more=1)
+    index = range(1, len(lambdas) + 1)
+    axes[2].plot(index, lambdas, color=PALETTE[0], lw=3, alpha=0.5, label="$\\lambda_i$")
+    axes[2].plot(index, math.log(momentum) - lambdas.flip(0), "k--", lw=0.9, label="ln μ − $\\lambda_{2P+1-i}$")
+    axes[2].axhline(math.log(momentum) / 2, color="0.5", ls=":", lw=0.9)
+    axes[2].set(xlabel="index i", ylabel="exponent per step")
+    axes[2].legend()
     return fig, axes
