@@ -22,7 +22,8 @@ class Explorer(ipywidgets.VBox):
         controls: dict[str, ipywidgets.Widget],  # argument of `draw` -> widget with a `value`
         note: str = "",  # one line above the controls
     ):
-        self.draw, self.controls, self.picture, self.message = draw, controls, ipywidgets.Image(format="png"), ipywidgets.HTML()
+        self.draw, self.controls, self.message = draw, controls, ipywidgets.HTML()
+        self.picture = ipywidgets.Image(format="png", layout={"align_self": "flex-start", "max_width": "100%"})
         self.shown: dict[str, object] | None = None  # the values that the picture was drawn with
         for widget in controls.values():
             if widget.has_trait("continuous_update"):
