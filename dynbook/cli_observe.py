@@ -90,7 +90,7 @@ def cmd_receptive_field(args: argparse.Namespace) -> int:
     for line in columns(rows, right=[2, 3, 4]):
         say(line)
     low, high = resolution_range(table)
-    say(f"border layer at {args.size} pixels: {border_layer(table, args.size)}; resolutions that it can make full use of: {low:g} to {high:g} pixels")
+    say(f"border layer at {args.size} pixels: {border_layer(table, args.size) or 'none'}; resolutions that it can make full use of: {low:g} to {high:g} pixels")
     return 0
 
 # %% ../nbs/cli_observe.ipynb #cli-observe-parsers

@@ -9,6 +9,7 @@ __all__ = ['cmd_sweep', 'cmd_status', 'cmd_cancel', 'cmd_collect', 'add_parsers'
 import argparse
 from collections import Counter
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .cli_words import FAILED, add_command, columns, say
@@ -98,6 +99,8 @@ def cmd_collect(args: argparse.Namespace) -> int:
     from dynbook.cli_grids import read_grid
     from dynbook.runs import write_table
 
+    if Path(args.output).suffix not in (".csv", ".parquet"):
+        raise ValueError(f"output: got {args.output}; accepted: a name that ends in .csv or .parquet")
     grid = read_grid(args.file)
     table = grid.table()
     if table.empty:

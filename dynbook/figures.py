@@ -142,7 +142,8 @@ def execute_figure(
     if unknown:
         raise ValueError(f"parameter {unknown[0]}: {figure.stem} does not have it; accepted: {', '.join(known)}")
     Path(output).parent.mkdir(parents=True, exist_ok=True)
-    papermill.execute_notebook(str(figure.path), str(output), merged, kernel_name="python3", progress_bar=progress)
+    quiet = ["--IPKernelApp.log_level=CRITICAL"]  # what the kernel says of its sockets is no message to the reader
+    papermill.execute_notebook(str(figure.path), str(output), merged, kernel_name="python3", progress_bar=progress, extra_arguments=quiet)
     return Path(output)
 
 # %% ../nbs/figures.ipynb #figures_table

@@ -45,7 +45,7 @@ def tridiagonal(
     alpha, beta, q, scale = [], [], start / start.norm(), 0.0
     for j in range(steps):
         Q[:, j] = q
-        v = matvec(q)
+        v = matvec(q).detach()  # some products come with a graph (batch normalisation, torch 2.14), and it would grow
         alpha.append(q @ v)
         v = _orthogonal(v, Q[:, : j + 1])
         beta.append(v.norm())
@@ -93,7 +93,7 @@ def eigenpairs(
     low = [*range(min(k - top, m - len(chosen)))]
     index = torch.tensor(chosen + (low if which == "smallest" else low[::-1]), device=values.device)
     vectors = Q @ S[:, index]
-    residuals = torch.stack([(matvec(v) - t * v).norm() for v, t in zip(vectors.T, values[index])])
+    residuals = torch.stack([(matvec(v).detach() - t * v).norm() for v, t in zip(vectors.T, values[index])])
     good = len(index) == k and bool((residuals <= tol * values.abs().max()).all())
     return Pairs(values[index], vectors, residuals, good, m + len(index))
 

@@ -41,7 +41,8 @@ def panel_title(
     "Which network, which data, which view."
     row = part.iloc[0]
     shown = f"{row.content} px on {row['size']}" if row.content != row["size"] else f"{row['size']} px"
-    shown = f"{row.view.replace('>', ' → ')} px" if ">" in row.view else shown
+    view = row["view"]  # in older pandas `row.view` is a method
+    shown = f"{view.replace('>', ' → ')} px" if ">" in view else shown
     return f"{network_name(row.model)}\n{row.dataset}, {shown}"
 
 

@@ -6,15 +6,15 @@
 __all__ = ['WIDE', 'Explorer', 'slider']
 
 # %% ../../nbs/widgets/00_explorer.ipynb #1960a4e7
+import io
 from collections.abc import Callable
 
 import ipywidgets
-from IPython.display import display
 from matplotlib.figure import Figure
 
 # %% ../../nbs/widgets/00_explorer.ipynb #explorer
 class Explorer(ipywidgets.VBox):
-    "Controls above a picture; `controls` and `output` may be used by hand."
+    "Controls above a picture; `controls` and `picture` may be used by hand."
 
     def __init__(
         self,
@@ -22,28 +22,35 @@ class Explorer(ipywidgets.VBox):
         controls: dict[str, ipywidgets.Widget],  # argument of `draw` -> widget with a `value`
         note: str = "",  # one line above the controls
     ):
-        self.draw, self.controls, self.output, self.message = draw, controls, ipywidgets.Output(), ipywidgets.HTML()
+        self.draw, self.controls, self.message = draw, controls, ipywidgets.HTML()
+        self.picture = ipywidgets.Image(format="png", layout={"align_self": "flex-start", "max_width": "100%"})
+        self.shown: dict[str, object] | None = None  # the values that the picture was drawn with
         for widget in controls.values():
             if widget.has_trait("continuous_update"):
                 widget.continuous_update = False
             widget.observe(self._changed, "value")
         head = [ipywidgets.HTML(note)] if note else []
-        super().__init__([*head, ipywidgets.HBox(list(controls.values()), layout={"flex_flow": "row wrap"}), self.message, self.output])
+        super().__init__([*head, ipywidgets.HBox(list(controls.values()), layout={"flex_flow": "row wrap"}), self.message, self.picture])
         self.redraw()
 
+    def _values(self) -> dict[str, object]:
+        return {name: widget.value for name, widget in self.controls.items()}
+
     def _changed(self, change: object) -> None:
-        self.redraw()
+        if self._values() != self.shown:  # one control may have moved another, and that one has drawn already
+            self.redraw()
 
     def redraw(self) -> None:
         "Draw again with the present values."
+        self.shown = self._values()
         try:
-            figure, self.message.value = self.draw(**{name: widget.value for name, widget in self.controls.items()}), ""
+            figure, self.message.value = self.draw(**self.shown), ""
         except ValueError as error:
             self.message.value = f"<i>{error}</i>"
             return
-        with self.output:
-            self.output.clear_output(wait=True)
-            display(figure)
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="png", dpi=figure.dpi, bbox_inches="tight")
+        self.picture.value = buffer.getvalue()
 
 # %% ../../nbs/widgets/00_explorer.ipynb #slider
 WIDE = {"description_width": "initial"}
