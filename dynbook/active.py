@@ -95,7 +95,7 @@ def active(
     return BatchHessian(self.loss, gradient, basis.turn(half)[basis.kept], basis)
 
 # %% ../nbs/core/23b_active.ipynb #modes
-DRIVER = "stevd" if hasattr(lapack, "dstevd") else "stev"  # divide and conquer, where SciPy has it (1.16)
+DRIVER = "stevd" if hasattr(lapack, "dstevd") else "stev"  # divide and conquer, where SciPy has it (not in 1.15)
 
 
 @dataclass(frozen=True)
