@@ -7,6 +7,7 @@ __all__ = ['WIDE', 'Explorer', 'slider']
 
 # %% ../../nbs/widgets/00_explorer.ipynb #1960a4e7
 import io
+import math
 from collections.abc import Callable
 
 import ipywidgets
@@ -65,6 +66,7 @@ def slider(
 ) -> ipywidgets.FloatSlider | ipywidgets.IntSlider:  # whole numbers if all are whole
     "A slider that acts when it is released."
     whole = all(isinstance(v, int) for v in (value, low, high)) and (step is None or isinstance(step, int))
-    kind = ipywidgets.IntSlider if whole else ipywidgets.FloatSlider
     step = step if step is not None else 1 if whole else (high - low) / 100
-    return kind(value=value, min=low, max=high, step=step, description=text, continuous_update=False, style=WIDE)
+    common = dict(value=value, min=low, max=high, step=step, description=text, continuous_update=False, style=WIDE)
+    digits = max(1, -math.floor(math.log10(step)))  # a step of .005 has three
+    return ipywidgets.IntSlider(**common) if whole else ipywidgets.FloatSlider(**common, readout_format=f".{digits}f")
