@@ -85,6 +85,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                     'dynbook.chaos.ftle.growth_criteria': ('chaos/ftle.html#growth_criteria', 'dynbook/chaos/ftle.py'),
                                     'dynbook.chaos.ftle.hessian_subspaces': ('chaos/ftle.html#hessian_subspaces', 'dynbook/chaos/ftle.py'),
                                     'dynbook.chaos.ftle.largest': ('chaos/ftle.html#largest', 'dynbook/chaos/ftle.py'),
+                                    'dynbook.chaos.ftle.largest_stretch': ('chaos/ftle.html#largest_stretch', 'dynbook/chaos/ftle.py'),
                                     'dynbook.chaos.ftle.lyapunov_subspaces': ( 'chaos/ftle.html#lyapunov_subspaces',
                                                                                'dynbook/chaos/ftle.py'),
                                     'dynbook.chaos.ftle.overlap_criteria': ('chaos/ftle.html#overlap_criteria', 'dynbook/chaos/ftle.py'),
