@@ -19,7 +19,7 @@ def lines(key: str) -> list[str]:
 
 def figure_files() -> list[Path]:
     "The figure notebooks and their parameter files: the wheel carries them, so that no checkout is needed."
-    patterns = ("fig[0-9]*.ipynb", "*/*_fig[0-9A-Z]*.ipynb", "*/*_table[0-9]*.ipynb", "*/paper/*.yaml")
+    patterns = ("fig[0-9]*.ipynb", "*/*_fig[0-9A-Z]*.ipynb", "*/*_table[0-9]*.ipynb", "*/paper/*.yaml", "*/real/*.yaml")
     return sorted(path for pattern in patterns for path in (root / "nbs").glob(pattern))
 
 

@@ -119,7 +119,7 @@ def _rows(self: Basis, v: Tensor) -> tuple[Tensor, Tensor]:
 def _turn_last(self: Basis, turn: Tensor | None, source: Tensor, target: Tensor, beta: int = 0, alpha: float = 1) -> None:
     "target = β target + α turn source, in the output directions of what lies behind the first layer; None: no turn."
     if turn is None:
-        target.copy_(torch.add(target, source, alpha=alpha) if beta else source)
+        target.add_(source, alpha=alpha) if beta else target.copy_(source)
         return
     rows, columns = turn.shape
     for a, b in zip(self._last_parts(source, columns), self._last_parts(target, rows)):
@@ -141,9 +141,8 @@ def expand(
     out: Tensor,  # (P, P) written
 ) -> Tensor:  # the same
     "$E K E^\\top$ of a symmetric core."
-    at = 0 if self.Q is None else self.h * self.Q.shape[1]
-    first, E = self._first, self.lift
-    half = E(torch.cat([core[:, :0], core[:, at:]], 1))  # (P, r - at)
+    at, first = self._at, self._first
+    half = self.lift(core[:, at:])  # (P, r - at)
     rest = self._lift_rest(half.T.contiguous())
     out[first:] = rest
     out[:first, first:] = rest[:, :first].T

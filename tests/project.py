@@ -35,6 +35,11 @@ def figure_notebooks() -> list[Path]:
     return [path for path in notebooks() if is_figure(path)]
 
 
+def parameter_files() -> list[Path]:
+    "The parameter files of figures: the paper's own numbers, or its data at a smaller size."
+    return sorted([*NBS.rglob("paper/*.yaml"), *NBS.rglob("real/*.yaml")])
+
+
 def library_notebooks() -> list[Path]:
     "The notebooks of ring 1: all that draw no figure and are not too heavy for it."
     return [path for path in notebooks() if not is_figure(path) and path.relative_to(NBS).parts[0] not in HEAVY]

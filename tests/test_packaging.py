@@ -11,7 +11,7 @@ from pathlib import Path
 
 import no_network
 import pytest
-from project import ROOT, copy_checkout, figure_notebooks, modules, notebooks, online, run, tail
+from project import NBS, ROOT, copy_checkout, figure_notebooks, modules, notebooks, online, parameter_files, run, tail
 
 pytestmark = pytest.mark.real
 INSTALL_SECONDS = 1200
@@ -46,6 +46,7 @@ def test_wheel_is_complete(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     carried = {Path(entry).name for entry in names if entry.startswith("dynbook/notebooks/")}
     assert {path.name for path in figure_notebooks()} <= carried
+    assert {f"dynbook/notebooks/{path.relative_to(NBS).as_posix()}" for path in parameter_files()} <= set(names)
     sources = {path.relative_to(ROOT).as_posix() for path in (ROOT / "dynbook").rglob("*.py")}
     assert sources <= set(names)
     assert not [entry for entry in names if not entry.startswith("dynbook")]
@@ -66,7 +67,7 @@ def test_sdist_is_complete(sdist: Path) -> None:
     "All notebooks, parameter files, modules, and what the wheel is built from."
     with tarfile.open(sdist) as archive:
         names = {entry.partition("/")[2] for entry in archive.getnames()}
-    wanted = [*notebooks(), *modules(), *(ROOT / "nbs").rglob("paper/*.yaml"), *(ROOT / "nbs").rglob("real/*.yaml")]
+    wanted = [*notebooks(), *modules(), *parameter_files()]
     assert {path.relative_to(ROOT).as_posix() for path in wanted} <= names
     assert {"settings.ini", "setup.py", "pyproject.toml", "README.md", "LICENSE", "constraints.txt"} <= names
 

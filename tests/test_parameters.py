@@ -9,7 +9,7 @@ from pathlib import Path
 import papermill
 import pytest
 import yaml
-from project import NBS, ROOT, figure_notebooks, name, read, run, tail
+from project import NBS, ROOT, figure_notebooks, name, parameter_files, read, run, tail
 
 from dynbook.config import Config, from_dict
 from dynbook.figures import FigureNotebook
@@ -41,10 +41,7 @@ def test_parameters_and_defaults_are_the_configuration_s(path: Path) -> None:
     assert all(p["inferred_type_name"] != "None" and p["help"] for p in inferred.values())
 
 
-FILES = sorted([*NBS.rglob("paper/*.yaml"), *NBS.rglob("real/*.yaml")])
-
-
-@pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}/{path.stem}")
+@pytest.mark.parametrize("path", parameter_files(), ids=lambda path: f"{path.parent.name}/{path.stem}")
 def test_a_parameter_file_fits_its_notebook(path: Path) -> None:
     notebook = path.parent.parent / f"{path.stem}.ipynb"
     if not notebook.exists():
