@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['Task', 'ENGINE', 'ENGINES', 'Outcome', 'Engine', 'attempt', 'Here', 'Processes', 'make_engine', 'default_engine',
-           'sweep', 'collect', 'patiently', 'run_all']
+           'sweep', 'collect', 'patiently', 'finish_runs', 'run_all']
 
 # %% ../nbs/core/16_engines.ipynb #fc2e849c
 import dataclasses
@@ -266,6 +266,26 @@ def patiently(
             time.sleep(wait)
 
 # %% ../nbs/core/16_engines.ipynb #run-all
+def finish_runs(
+    configs: Sequence[Config],  # what to run
+    work: Callable[[Config, Run], pd.DataFrame],  # does it, as for `run_or_load`
+    engine: Engine | None = None,  # where; None: `default_engine()`
+    root: str | Path | None = None,  # folder of all runs, or a URL
+    force: bool = False,  # run again
+    wait: float = 0.5,  # seconds between looks at runs that other processes hold
+) -> None:
+    "Bring all runs to their end, those first that nobody else is at; raises `RuntimeError` naming the first that failed."
+    engine, configs = engine or default_engine("here:progress=runs"), list(dict.fromkeys(configs))
+    left = [c for c in configs if force or run_status(c, root) != "finished"]
+    while left:
+        outcomes = engine.map(partial(run_or_load, fn=work, root=root, force=force), left)
+        failed = [o for o in outcomes if o.status not in ("finished", "locked")]
+        if failed:
+            raise RuntimeError(f"{len(failed)} of {len(configs)} runs did not finish; the first: {to_dict(failed[0].config)}: {failed[0].status}: {failed[0].message}")
+        left = [o.config for o in outcomes if not o]
+        time.sleep(wait if left else 0)
+
+
 def run_all(
     configs: Sequence[Config],  # what to run
     work: Callable[[Config, Run], pd.DataFrame],  # does it, as for `run_or_load`
@@ -274,13 +294,10 @@ def run_all(
     engine: Engine | None = None,  # where; None: `default_engine()`
     progress: str | None = None,  # description of a progress bar; None: no bar
 ) -> list[pd.DataFrame]:  # their tables, in order
-    "Run, resume or load; raises `RuntimeError` that names the runs that failed, when all others are finished."
+    "Run, resume or load; an error in this process is raised as it is, others as by `finish_runs`."
     engine = engine or default_engine()
     if isinstance(engine, Here):
         return [patiently(c, work, root, force) for c in bar(configs, progress)]
-    missing = [c for c in configs if force or run_status(c, root) != "finished"]
-    failed = [o for o in engine.map(partial(patiently, work=work, root=root, force=force), missing) if not o] if missing else []
-    if failed:
-        told = "; ".join(f"{to_dict(o.config)}: {o.message}" for o in failed[:3])
-        raise RuntimeError(f"{len(failed)} of {len(configs)} runs {failed[0].status}: {told}")
+    finish_runs(configs, work, engine, root, force)
     return [run_table(c, root) for c in configs]
+

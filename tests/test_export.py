@@ -107,6 +107,12 @@ def test_figure_notebook_is_committed_executed(path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("path", figure_notebooks(), ids=name)
+def test_figure_notebook_waits_for_shared_runs(path: Path) -> None:
+    "`run_or_load` refuses a run that another notebook is at; `patiently` and `run_all` wait for it."
+    assert not any("run_or_load" in cell.source for cell in read(path).cells if cell.cell_type == "code")
+
+
 def test_readme_is_generated_from_the_index() -> None:
     done = run([sys.executable, ROOT / "tools" / "readme.py", "--check"], timeout=60)
     assert done.returncode == 0, done.stdout

@@ -14,8 +14,8 @@ import pandas as pd
 
 from .experiment import Measured, train_run
 from ..config import Config, option
-from ..engines import Engine, sweep
-from ..runs import Run, read_table, run_or_load
+from ..engines import Engine, finish_runs
+from ..runs import Run, read_table
 
 # %% ../../nbs/collapse/10_collapse_study.ipynb #study
 CONTROL = "no weight decay"
@@ -82,13 +82,7 @@ def run_all(
     force: bool = False,  # train again even if the result is there
 ) -> pd.DataFrame:  # run, seed, then the columns of `collapse_report`
     "Train what is missing, or load it; raises `RuntimeError` naming the first run that failed."
-    configs = list(dict.fromkeys(runs.values()))
-    if force:
-        for config in configs:
-            run_or_load(config, train_run, root, force=True)
-    failed = [o for o in sweep(configs, train_run, engine, root)[1] if not o]
-    if failed:
-        raise RuntimeError(f"{len(failed)} of {len(configs)} runs did not finish; the first: {failed[0].status}: {failed[0].message}")
+    finish_runs(list(runs.values()), train_run, engine, root, force)
     parts = [read_table(Run.of(c, root).folder / "table.csv").assign(run=label, seed=c.seed) for label, c in runs.items()]
     table = pd.concat(parts, ignore_index=True)
     return table[["run", "seed", *table.columns.drop(["run", "seed"])]]

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from ..config import Config, option
 from ..data import Data, load_dataset
 from ..devices import usable_device
-from ..engines import Engine, sweep
+from ..engines import Engine, finish_runs, patiently
 from . import history as records
 from .constraints import claimed_symmetries
 from .history import ChargeHistory
@@ -30,7 +30,7 @@ from .symmetries import find_symmetries
 from ..models import create_model, make_activation, vgg
 from ..optimisers import OPTIMISERS, Optimiser, Schedule
 from ..progress import bar
-from ..runs import Run, run_or_load, write_tensors
+from ..runs import Run, write_tensors
 from ..training import LOSSES, Learner, train
 
 # %% ../../nbs/mechanics/10_charge_runs.ipynb #fan-out
@@ -297,7 +297,7 @@ def recorded(
     force: bool = False,  # train again even if the result is there
 ) -> Recorded:
     "Train what is missing, or load it."
-    table = run_or_load(config, record_run, root, force)
+    table = patiently(config, record_run, root, force)
     folder = Run.of(config, root).folder
     try:
         return Recorded(config, records.load(folder / "history.safetensors"), table, load_file(folder / "trace.safetensors"))
@@ -312,8 +312,5 @@ def recorded_all(
     force: bool = False,  # train again
 ) -> list[Recorded]:
     "Many runs; raises `RuntimeError` naming the first that failed."
-    outcomes = sweep(configs, record_run, engine, root)[1] if not force else []
-    failed = [o for o in outcomes if not o]
-    if failed:
-        raise RuntimeError(f"{len(failed)} of {len(configs)} runs did not finish; the first: {failed[0].status}: {failed[0].message}")
-    return [recorded(c, root, force) for c in configs]
+    finish_runs(configs, record_run, engine, root, force)
+    return [recorded(c, root) for c in configs]

@@ -18,12 +18,12 @@ from torch import Tensor, nn
 
 from ..config import option
 from ..data import Split
-from ..engines import Engine, patiently
+from ..engines import Engine, finish_runs, patiently
 from ..plots import PAGE, PALETTE, new_figure, style
 from ..runs import Run
 from .layer_study import Network, main_convolutions, trained_network
 from .projection import projected
-from .studies import LayerStudy, finish_runs, labelled, study_runs
+from .studies import LayerStudy, labelled, study_runs
 from .tracker import track
 
 # %% ../../nbs/saturation/25_delta_study.ipynb #projected

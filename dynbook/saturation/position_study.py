@@ -16,12 +16,12 @@ from torch import nn
 
 from ..activations import collect
 from ..config import option
-from ..engines import Engine, patiently
+from ..engines import Engine, finish_runs, patiently
 from ..runs import Run
 from .layer_study import Network, main_convolutions, trained_network
 from .probes import probe_map
 from .receptive_field import receptive_fields
-from .studies import LayerStudy, finish_runs, labelled, study_runs
+from .studies import LayerStudy, labelled, study_runs
 
 # %% ../../nbs/saturation/23_position_study.ipynb #positions
 @dataclass(frozen=True)
