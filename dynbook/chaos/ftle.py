@@ -18,7 +18,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from .divergence import random_overlap, subspace_overlap
+from .divergence import basis_overlaps, random_overlap, subspace_overlap
 from .lyapunov import LyapunovSpectrum, Tangent, carried, record, spectrum
 from .networks import PRECISIONS, Training, data_of, forever, network
 from ..config import option
@@ -108,6 +108,15 @@ def _spectra(b: BatchHessian, found: LyapunovSpectrum, lr: float) -> list[dict]:
     return [dict(quantity="spectrum", what=name, value=v) for name, values in parts.items() for v in values.tolist()]
 
 
+def _turned(b: BatchHessian, found: LyapunovSpectrum, lr: float) -> list[dict]:
+    "How the map's directions lie to the eigenvectors of the batch's Hessian, and of its local chaos (1 - η w)²."
+    eigen = b.active().eigh()
+    order = {"hessian": eigen.w.argsort(descending=True), "local chaos": ((1 - lr * eigen.w) ** 2).argsort(descending=True)}
+    V = b.active().basis.lift(eigen.U)
+    both = {name: basis_overlaps(found.directions, V[:, at]) for name, at in order.items()}
+    return [dict(quantity="basis", what=f"lyapunov – {name}, {pair}", value=v) for name, row in both.items() for pair, v in row.items()]
+
+
 def _follow(config: Exponents, run: Run) -> pd.DataFrame:
     data = data_of(config)
     model, P, g = network(config, data), 0, torch.Generator(config.device).manual_seed(config.seed)
@@ -123,7 +132,7 @@ def _follow(config: Exponents, run: Run) -> pd.DataFrame:
         found = spectrum(state)
         spaces = {"lyapunov": lyapunov_subspaces(found), "hessian": hessian_subspaces(b)}
         rows += [at | dict(quantity="ln sigma", what="max", value=float(found.exponents[0] * found.t))]
-        rows += [at | row for row in _spectra(b, found, config.lr)]
+        rows += [at | row for row in _spectra(b, found, config.lr) + _turned(b, found, config.lr)]
         rows += [at | dict(t_ref=t) | row for t, early in references.items() if step in config.snapshots for row in _compare(early, spaces, P)]
         references |= {step: spaces} if step in config.t_ref else {}
     return pd.DataFrame(rows).assign(P=P)

@@ -16,7 +16,7 @@ import torch
 from fastcore.basics import patch
 from torch import Tensor
 
-from .divergence import signal_to_noise, spectrum_distance
+from .divergence import basis_dissimilarity, basis_overlaps, signal_to_noise, spectrum_distance
 from .lyapunov import local_exponents
 from .networks import PRECISIONS, Training, data_of, forever, network
 from ..config import option
@@ -64,6 +64,7 @@ class LiveRun:
         self.optimizer = torch.optim.SGD(self.model.parameters(), config.lr, config.momentum)
         self.gradients: list[Tensor] = []  # of the window
         self.last: Tensor | None = None  # gradient of the step before
+        self.turned: tuple[Tensor, Tensor] | None = None  # its eigenpairs, descending
 
     def at(
         self,
@@ -118,7 +119,7 @@ def _advance(self: LiveRun) -> None:
     w = core.eigvalsh() if eigen is None else eigen.w
     before = self.seen[-1].w if self.seen else None
     self.seen.append(Seen(step, b.loss.item(), w))
-    more = {} if eigen is None else eigen_metrics(eigen, core.core_grad, b.basis.P, config.lr) | gradient_metrics(g, self.last)
+    more = {} if eigen is None else eigen_metrics(eigen, core.core_grad, b.basis.P, config.lr) | gradient_metrics(g, self.last) | self._overlaps(core, eigen)
     self.rows.append(self._note(b, w, g, before) | more)
     self.last = g
     if self.log is not None and step % config.log_freq == 0:
@@ -144,6 +145,19 @@ def _note(self: LiveRun, b: BatchHessian, w: Tensor, g: Tensor, before: Tensor |
         if len(self.gradients) == window:
             row["signal_to_noise"] = signal_to_noise(torch.stack(self.gradients), window)[-1].item()
     return row
+
+# %% ../../nbs/chaos/08_live.ipynb #overlaps
+@patch
+def _overlaps(self: LiveRun, core: BatchHessian, eigen: Eigen, tol: float = 1e-10) -> dict:
+    "How this batch's eigenvectors lie to those of the step before."
+    w, V = eigen.w.flip(0), core.basis.lift(eigen.U.flip(1))
+    last, self.turned = self.turned, (w, V)
+    if last is None:
+        return {}
+    top, bottom = (min(int((sign * values > tol).sum()) for values in (w, last[0])) for sign in (1, -1))
+    ends = [torch.cat([basis[:, :top], basis[:, basis.shape[1] - bottom :]], 1) for basis in (V, last[1])]
+    row = {f"overlap_{name}": value for name, value in basis_overlaps(V, last[1]).items()}
+    return row | ({"dissimilarity": basis_dissimilarity(*ends)} if top + bottom else {})
 
 # %% ../../nbs/chaos/08_live.ipynb #live-spectrum
 def live_spectrum(
