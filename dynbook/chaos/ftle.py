@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['BAND', 'PAIRS', 'Exponents', 'Overlaps', 'lyapunov_subspaces', 'hessian_subspaces', 'largest_stretch',
-           'run_exponents', 'largest', 'growth_criteria', 'overlap_criteria', 'spectrum_criteria', 'paired_exponents']
+           'run_exponents', 'rows_of', 'largest', 'growth_criteria', 'overlap_criteria', 'spectrum_criteria',
+           'paired_exponents']
 
 # %% ../../nbs/chaos/05_ftle.ipynb #3e5e6ed1
 import dataclasses
@@ -151,12 +152,19 @@ def run_exponents(
     return pd.concat(parts, ignore_index=True)
 
 # %% ../../nbs/chaos/05_ftle.ipynb #largest
+def rows_of(
+    table: pd.DataFrame,  # from `run_exponents`
+    *quantities: str,  # ln sigma, spectrum, basis, lyapunov, hessian
+) -> pd.DataFrame:  # without columns that none of them has
+    "The rows of some quantities."
+    return table[table.quantity.isin(quantities)].dropna(axis=1, how="all")
+
+
 def largest(
     table: pd.DataFrame,  # from `run_exponents`
 ) -> pd.DataFrame:  # step × (activation, seed)
     "ln of the largest singular value along each run."
-    part = table[table.quantity == "ln sigma"]
-    return part.pivot_table(index="step", columns=["activation", "seed"], values="value")
+    return rows_of(table, "ln sigma").pivot_table(index="step", columns=["activation", "seed"], values="value")
 
 
 def growth_criteria(
