@@ -167,10 +167,12 @@ def fixed_directions(
     prune: str,  # "expanding", "contracting", or "random": as many random ones as there are expanding
     k: int | None = None,  # at most so many
     select: str = "top",  # "top" or "random"
-    tol: float = 0.0,  # exponents up to this count as zero
+    tol: float = 0.0,  # exponents up to this, and up to rounding, count as zero
     generator: torch.Generator | None = None,  # of random choices
 ) -> Tensor:  # (P, m) orthonormal columns
     "The directions that global pruning removes."
+    stretch = (basis.exponents * basis.t).exp()
+    tol = max(tol, float(len(basis.directions) * torch.finfo(stretch.dtype).eps * stretch.max() / basis.t))
     sets = {"expanding": basis.exponents > tol, "contracting": basis.exponents < -tol, "random": basis.exponents > tol}
     if prune not in sets:
         raise ValueError(f"prune: got {prune!r} with a fixed basis; accepted: {', '.join(sets)}")

@@ -83,6 +83,7 @@ class Global(Pruning):
 
     steps: int = option(800, "updates", ge=1)
     prune: tuple[str, ...] = option(("sgd", "expanding", "contracting", "random", "negative"), CURVES, choices=ARMS)
+    k: int | None | tuple[int | None, ...] = option(85, "remove at most this many directions, one curve each; None: the whole set", ge=0)
     basis_steps: int = option(800, "remove fixed directions: those of plain SGD's first so many steps; 0: the batch's own", ge=0)
     n_seeds: int = option(1, "runs per curve, paired by weights and batches", ge=1)
 
