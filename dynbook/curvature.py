@@ -104,8 +104,8 @@ def scalar_loss(
 
 def _one_number(value: Tensor) -> Tensor:
     "The value; to be called while it is differentiated."
-    if value.ndim or not value.is_floating_point():
-        raise ValueError(f"loss: got a value of shape {tuple(value.shape)} and type {value.dtype}; accepted: one real number")
+    if value.ndim or value.dtype not in (torch.float32, torch.float64):
+        raise ValueError(f"loss: got a value of shape {tuple(value.shape)} and type {value.dtype}; accepted: one real number, float32 or float64")
     if not value.requires_grad:
         raise ValueError("loss: got a value that is no differentiable function of the parameters; accepted: one that is")
     return value

@@ -295,11 +295,16 @@ def _assemble(M: Tensor, Z: Tensor, SB: Tensor, S: Tensor, D: Tensor, a: Tensor)
 
 # %% ../nbs/core/23_factored.ipynb #chain
 def _chain(model: nn.Module) -> list[nn.Module]:
-    "The modules of nested plain `Sequential`s in order, without leading `Flatten`s."
-    parts = [m for child in model for m in _chain(child)] if type(model) is nn.Sequential else [model]
+    "The modules of nested plain `Sequential`s in order."
+    return [m for child in model for m in _chain(child)] if type(model) is nn.Sequential else [model]
+
+
+def _flat_chain(model: nn.Module, x: Tensor) -> list[nn.Module]:
+    "The same without leading `Flatten`s; nothing if what comes after them is no matrix."
+    parts, flat = _chain(model), x.ndim == 2
     while parts and isinstance(parts[0], nn.Flatten) and parts[0].start_dim == 1 and parts[0].end_dim == -1:
-        parts.pop(0)
-    return parts
+        parts, flat = parts[1:], True
+    return parts if flat else []
 
 
 def _input_span(first: nn.Linear, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -341,7 +346,7 @@ def of(
     "The factored Hessian of a batch; raises `ValueError` for a method that the network does not allow."
     if method not in METHODS:
         raise ValueError(f"method: got {method!r}; accepted: {', '.join(METHODS)}")
-    theta, parts = flatten(model), _chain(model)
+    theta, parts = flatten(model), _flat_chain(model, x)
     best = _method(model, parts, loss_fn)
     method = best if method == "auto" else method
     if METHODS.index(method) < METHODS.index(best):

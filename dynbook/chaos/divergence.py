@@ -38,20 +38,21 @@ def perturbation(
     if strategy not in STRATEGIES:
         raise ValueError(f"strategy: got {strategy!r}; accepted: {', '.join(STRATEGIES)}")
     V, rates = spectrum.directions, spectrum.exponents
+    drawn = dict(generator=generator, dtype=V.dtype, device=generator.device)
     chosen = {
-        "max_chaos": V[:, :1],
-        "max_convergence": V[:, -1:],
+        "max_chaos": V[:, :1][:, rates[:1] > tol],
+        "max_convergence": V[:, -1:][:, rates[-1:] < -tol],
         "randn_chaos": V[:, rates > tol],
         "randn_convergence": V[:, rates < -tol],
     }.get(strategy)
     if chosen is None:
-        d = torch.randn(len(V), generator=generator, dtype=V.dtype)
+        d = torch.randn(len(V), **drawn).to(V)
     elif chosen.shape[1] == 0:
         raise ValueError(f"strategy: got {strategy!r} for a run without such directions; accepted: one that the spectrum has")
     elif strategy.startswith("max"):
         d = chosen[:, 0]
     else:
-        d = chosen @ torch.randn(chosen.shape[1], generator=generator, dtype=V.dtype)
+        d = chosen @ torch.randn(chosen.shape[1], **drawn).to(V)
     return d / d.norm()
 
 # %% ../../nbs/chaos/03_divergence.ipynb #displaced
@@ -61,6 +62,10 @@ def _displaced(model: nn.Module, d: Tensor) -> nn.Module:
     return moved
 
 
+def _rows(twins: Ensemble) -> Tensor:
+    return torch.cat([p.reshape(twins.n, -1) for p in twins.params.values()], 1)
+
+
 def twin_parameters(
     model: nn.Module,  # where the original starts; not changed
     batches: Iterable[tuple[Tensor, Tensor]],  # (inputs, labels), one per step, for everybody
@@ -68,14 +73,16 @@ def twin_parameters(
     lr: float,  # η
     momentum: float = 0.0,  # μ
     every: int = 1,  # steps between looks
-) -> Iterator[tuple[int, Tensor]]:  # step, parameters (1 + S, P), the original first; from step 0 on
+) -> Iterator[tuple[int, Tensor]]:  # step, parameters (1 + S, P), the original first; from step 0 on, and after the last
     "Train the original and its displaced copies side by side, as one ensemble."
     twins = Ensemble([model, *(_displaced(model, d) for d in displacements)], Optimiser("sgd", lr=lr, momentum=momentum))
     for step, batch in enumerate(itertools.chain([None], batches)):
         if batch is not None:
             twins.step(*batch)
         if step % every == 0:
-            yield step, torch.cat([p.reshape(twins.n, -1) for p in twins.params.values()], 1)
+            yield step, _rows(twins)
+    if step % every:
+        yield step, _rows(twins)
 
 # %% ../../nbs/chaos/03_divergence.ipynb #twin-distances
 def twin_distances(
@@ -116,7 +123,7 @@ class DivergenceFit:
 
     eps: float  # ε, distance at the start
     a: float  # random walk
-    b: float  # squared linear speed
+    b: float  # squared linear speed; negative where the copies slow down
     r2: float  # share of the variance of D² that is explained
 
     def __call__(self, t: ArrayLike) -> np.ndarray:

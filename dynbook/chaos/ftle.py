@@ -21,7 +21,7 @@ from torch import Tensor
 
 from .divergence import basis_overlaps, random_overlap, subspace_overlap
 from .lyapunov import LyapunovSpectrum, Tangent, carried, record, spectrum
-from .networks import PRECISIONS, Training, data_of, forever, network
+from .networks import Training, batches_of, data_of, network
 from ..config import option
 from ..engines import run_all
 from ..factored import BatchHessian
@@ -37,11 +37,16 @@ class Exponents(Training):
     "Runs of SGD whose whole tangent map is carried."
 
     activation: str | tuple[str, ...] = option("tanh", "activation, one run each", choices=tuple(ACTIVATIONS))
-    steps: int = option(4000, "updates", ge=1)
+    steps: int = option(4000, "updates", ge=20)
     points: int = option(24, "steps at which the largest exponent is taken, evenly spread in ln t", ge=2)
-    t_ref: tuple[int, ...] = option((10,), "steps whose subspaces are compared with later ones; empty: no comparison", ge=1)
-    snapshots: tuple[int, ...] = option((50, 100, 300, 600), "steps at which they are compared", ge=1)
+    t_ref: tuple[int, ...] = option((), "steps whose subspaces are compared with later ones; empty: no comparison", ge=1)
+    snapshots: tuple[int, ...] = option((), "steps at which they are compared", ge=1)
     n_seeds: int = option(1, "runs per activation", ge=1)
+
+    def __post_init__(self):
+        super().__post_init__()
+        if max((*self.t_ref, *self.snapshots), default=0) > self.steps:
+            raise ValueError(f"t_ref, snapshots: got {self.t_ref}, {self.snapshots}; accepted: 1 … {self.steps}, the steps of the run")
 
 
 @dataclass(frozen=True)
@@ -49,7 +54,14 @@ class Overlaps(Exponents):
     "Short runs, for subspaces and spectra."
 
     activation: str | tuple[str, ...] = option(("relu", "tanh"), "activation, one run each", choices=tuple(ACTIVATIONS))
-    steps: int = option(600, "updates", ge=1)
+    steps: int = option(600, "updates", ge=20)
+    t_ref: tuple[int, ...] = option((10,), "steps whose subspaces are compared with later ones", ge=1)
+    snapshots: tuple[int, ...] = option((50, 100, 300, 600), "steps at which they are compared", ge=1)
+
+    def __post_init__(self):
+        super().__post_init__()
+        if not self.t_ref or not self.snapshots or max(self.snapshots) <= min(self.t_ref):
+            raise ValueError(f"t_ref, snapshots: got {self.t_ref}, {self.snapshots}; accepted: at least one of each, a snapshot after a reference")
 
 
 BAND = 1e-6  # |σ - 1| or |w| up to this counts as neutral
@@ -122,9 +134,8 @@ def _follow(config: Exponents, run: Run) -> pd.DataFrame:
     data = data_of(config)
     model, P, g = network(config, data), 0, torch.Generator(config.device).manual_seed(config.seed)
     points = set(np.unique(np.geomspace(10, config.steps, config.points).round().astype(int)).tolist()) | {config.steps // 20, 4 * config.steps // 5}
-    batches = itertools.islice(forever(data.train, config.batch_size, config.seed, 0, PRECISIONS[config.precision]), config.steps)
-    rows, references = [], {}
-    for step, (theta, b, state) in enumerate(bar(carried(model, batches, config.lr), "tangent map", config.steps), 1):
+    rows, references, run_of = [], {}, carried(model, batches_of(config, data), config.lr, config.momentum)
+    for step, (theta, b, state) in enumerate(bar(run_of, "tangent map", config.steps), 1):
         P, at, seen = len(theta), dict(step=step), step in config.snapshots or step in config.t_ref
         if step in points and not seen:
             rows.append(at | dict(quantity="ln sigma", what="max", value=math.log(largest_stretch(state.Y, g))))
@@ -223,9 +234,8 @@ def paired_exponents(
     if not config.momentum:
         raise ValueError("momentum: got 0; accepted: a positive number below 1, without momentum there are no pairs")
     data = data_of(config)
-    batches = itertools.islice(forever(data.train, config.batch_size, config.seed), config.steps)
-    run = record(network(config, data), list(batches), config.lr, config.momentum)
-    pair = Tangent.augmented(run.thetas.shape[1], config.lr, config.momentum)
+    run = record(network(config, data), list(batches_of(config, data)), config.lr, config.momentum)
+    pair = Tangent.augmented(run.thetas.shape[1], config.lr, config.momentum, run.thetas)
     for b in run.hessians:
         pair = pair.step(b)
     return spectrum(pair, augmented=True).exponents

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from .divergence import twin_distances
 from .lyapunov import record, sweep_spectrum
-from .networks import Training, data_of, forever, network
+from .networks import Training, batches_of, data_of, network
 from ..config import Config, option
 from ..curvature import flat_loss, flatten, hessian
 from ..engines import run_all
@@ -46,14 +46,14 @@ class Prediction(Training):
 def _predict(config: Prediction, run: Run) -> pd.DataFrame:
     data = data_of(config)
     model = network(config, data)
-    batches = list(itertools.islice(forever(data.train, config.batch_size, config.seed), config.steps))
-    trace = record(model, batches, config.lr)
+    batches = list(batches_of(config, data))
+    trace = record(model, batches, config.lr, config.momentum)
     seen = [b.active() for b in trace.hessians]
     g = torch.Generator().manual_seed(config.seed)
-    d = sweep_spectrum(seen, trace.thetas.shape[1], 1, config.lr, sweeps=config.sweeps, generator=g).directions
+    d = sweep_spectrum(seen, trace.thetas.shape[1], 1, config.lr, config.momentum, sweeps=config.sweeps, generator=g, like=trace.thetas).directions
     linear = trace.tangent(d).Y.norm().item()
-    moves = torch.tensor(config.eps, dtype=d.dtype)[:, None] * d.T
-    _, found = twin_distances(model, batches, moves, config.lr, every=config.steps)
+    moves = torch.tensor(config.eps).to(d)[:, None] * d.T
+    _, found = twin_distances(model, batches, moves, config.lr, config.momentum, every=config.steps)
     return pd.DataFrame({"eps": config.eps, "growth": (found[:, -1] / moves.norm(dim=1)).tolist(), "linear": linear})
 
 

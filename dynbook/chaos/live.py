@@ -91,7 +91,10 @@ def eigen_metrics(
     mean = float(w.sum() / P)
     row = dict(eigs_mean=mean, eigs_std=math.sqrt(max(float(w.square().sum() / P) - mean**2, 0.0)))
     row |= dict(positive=int(positive.sum()), negative=int(negative.sum()), zero=P - int(positive.sum() + negative.sum()))
-    row |= dict(contracting=int((stretch < -tol).sum()), neutral=P - int((stretch.abs() > tol).sum()))
+    row |= dict(contracting=int((stretch < -tol).sum()), neutral=P - int((stretch.abs() > tol).sum()), beyond_edge=int((w >= 2 / lr).sum()))
+    row |= dict(nonzero_share=float((w.abs() > tol).sum() / P), cos_mean=float(cosines[w.abs() > tol].mean()))
+    if (stretch < -tol).any():
+        row |= dict(mildest_contraction=float(stretch[stretch < -tol].max()))
     row |= dict(cos_top=float(cosines[-1]), cos_bottom=float(cosines[0]), curvature_along_gradient=float((w * cosines.square()).sum()))
     for name, members, nearest in (("positive", positive, 0), ("negative", negative, -1)):
         if members.any():  # ascending: the smallest positive is the first, the largest negative the last
@@ -121,6 +124,8 @@ def _advance(self: LiveRun) -> None:
     self.seen.append(Seen(step, b.loss.item(), w))
     more = {} if eigen is None else eigen_metrics(eigen, core.core_grad, b.basis.P, config.lr) | gradient_metrics(g, self.last) | self._overlaps(core, eigen)
     self.rows.append(self._note(b, w, g, before) | more)
+    if eigen is not None and "signal_to_noise" in self.rows[-1]:
+        self.rows[-1] |= self._noise_by_sign(core, eigen)
     self.last = g
     if self.log is not None and step % config.log_freq == 0:
         for key, value in self.rows[-1].items():
@@ -159,6 +164,14 @@ def _overlaps(self: LiveRun, core: BatchHessian, eigen: Eigen, tol: float = 1e-1
     row = {f"overlap_{name}": value for name, value in basis_overlaps(V, last[1]).items()}
     return row | ({"dissimilarity": basis_dissimilarity(*ends)} if top + bottom else {})
 
+
+@patch
+def _noise_by_sign(self: LiveRun, core: BatchHessian, eigen: Eigen, tol: float = 1e-10) -> dict:
+    "Signal to noise of the window's gradients within the directions of either curvature."
+    coordinates = torch.stack([core.basis.compress(g) for g in self.gradients]) @ eigen.U
+    groups = {"positive": eigen.w > tol, "negative": eigen.w < -tol}
+    return {f"signal_to_noise_{n}": signal_to_noise(coordinates[:, m], len(coordinates))[0].item() for n, m in groups.items() if m.any()}
+
 # %% ../../nbs/chaos/08_live.ipynb #live-spectrum
 def live_spectrum(
     config: Live,  # what trains
@@ -174,7 +187,7 @@ def save_spectra(
     run: LiveRun,  # as far as it has come
     path: str | Path,  # a .safetensors file
 ) -> list[int]:  # the steps that were stored
-    "Keep all eigenvalues of every `save_hessian_dist_every`th batch."
+    "Keep the eigenvalues of every `save_hessian_dist_every`th batch that its examples can see; the others are zero."
     every = run.config.save_hessian_dist_every
     if not every:
         raise ValueError("save_hessian_dist_every: got 0; accepted: at least 1 to store spectra")

@@ -4,10 +4,11 @@
 
 # %% auto #0
 __all__ = ['local_exponents', 'Curvature', 'Tangent', 'LyapunovSpectrum', 'spectrum', 'sweep_spectrum', 'benettin', 'Trace',
-           'volume', 'record', 'carried', 'plain_spectrum', 'save_spectrum', 'load_spectrum']
+           'volume', 'record', 'carried', 'plain_spectrum', 'save_spectrum', 'load_spectrum', 'spectrum_digest']
 
 # %% ../../nbs/chaos/00_lyapunov.ipynb #71423f5f
 import copy
+import hashlib
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -42,6 +43,10 @@ class Curvature(Protocol):
     def __matmul__(self, v: Tensor) -> Tensor: ...
 
 
+def _kind(like: Tensor | None) -> dict:
+    return dict(dtype=torch.float64) if like is None else dict(dtype=like.dtype, device=like.device)
+
+
 @dataclass(frozen=True)
 class Tangent:
     "Differences (dθ, dv) carried along a run; every method returns a new one, `step_` in the old memory."
@@ -58,9 +63,9 @@ class Tangent:
         return cls(V.clone(), torch.zeros_like(V), lr, momentum)
 
     @classmethod
-    def augmented(cls, P: int, lr: float, momentum: float) -> "Tangent":
-        "All 2P differences of parameters and buffer, in float64."
-        eye = torch.eye(2 * P, dtype=torch.float64)
+    def augmented(cls, P: int, lr: float, momentum: float, like: Tensor | None = None) -> "Tangent":
+        "All 2P differences of parameters and buffer, of the type and on the device of `like`; None: float64 on the CPU."
+        eye = torch.eye(2 * P, **_kind(like))
         return cls(eye[:P], eye[P:], lr, momentum)
 
     def step(self, H: Curvature) -> "Tangent":
@@ -111,10 +116,19 @@ def spectrum(
     return LyapunovSpectrum(s.log() / tangent.t, Vt.T, U, tangent.t)
 
 # %% ../../nbs/chaos/00_lyapunov.ipynb #forward
-def _forward(hessians: Sequence[Curvature], V: Tensor, lr: float) -> Tensor:
+def _forward(hessians: Sequence[Curvature], V: Tensor, lr: float, momentum: float) -> Tensor:
+    state = Tangent.start(V, lr, momentum)
     for H in hessians:
-        V = V - lr * (H @ V)
-    return V
+        state = state.step(H)
+    return state.Y
+
+
+def _adjoint(hessians: Sequence[Curvature], U: Tensor, lr: float, momentum: float) -> Tensor:
+    "The same of the transposed map."
+    state = Tangent.start(U, lr, momentum)
+    for H in reversed(hessians):
+        state = state.back(H)
+    return state.Y
 
 
 def sweep_spectrum(
@@ -122,25 +136,28 @@ def sweep_spectrum(
     P: int,  # parameters
     k: int,  # how many exponents, 1 … P
     lr: float,  # η
+    momentum: float = 0.0,  # μ
     *,
     sweeps: int = 4,  # at most; each forward and back
     oversample: int = 10,  # further columns that are carried and dropped
     tol: float = 1e-4,  # change of ln σ between sweeps that counts as settled
     generator: torch.Generator,  # of the start
+    like: Tensor | None = None,  # type and device of the Hessians; None: float64 on the CPU
 ) -> LyapunovSpectrum:
-    "The k largest exponents of SGD without momentum, by forward–adjoint sweeps."
-    if not 1 <= k <= P:
-        raise ValueError(f"k: got {k}; accepted: 1 … {P}, the parameters")
-    V = torch.linalg.qr(torch.randn(P, min(P, k + oversample), generator=generator, dtype=torch.float64))[0]
-    before, settled = torch.full((k,), math.inf, dtype=torch.float64), False
+    "The k largest exponents of the parameters' tangent map, by forward–adjoint sweeps."
+    if not 1 <= k <= P or not hessians or sweeps < 1:
+        raise ValueError(f"k, hessians, sweeps: got {k}, {len(hessians)}, {sweeps}; accepted: 1 … {P}, the parameters; at least one Hessian and one sweep")
+    kind = _kind(like)
+    V = torch.linalg.qr(torch.randn(P, min(P, k + oversample), generator=generator, dtype=kind["dtype"], device=generator.device).to(**kind))[0]
+    before, settled = V.new_full((k,), math.inf), False
     for _ in range(sweeps):
-        U, s, Wt = torch.linalg.svd(_forward(hessians, V, lr), full_matrices=False)
+        U, s, Wt = torch.linalg.svd(_forward(hessians, V, lr, momentum), full_matrices=False)
         V, log_s = V @ Wt.T, s.log()
         settled = bool((log_s[:k] - before).abs().max() <= tol)
         if settled:
             break
         before, right = log_s[:k], V
-        V = torch.linalg.qr(_forward(hessians[::-1], U, lr))[0]
+        V = torch.linalg.qr(_adjoint(hessians, U, lr, momentum))[0]
     right = V if settled else right
     return LyapunovSpectrum(log_s[:k] / len(hessians), right[:, :k], U[:, :k], len(hessians), settled)
 
@@ -180,7 +197,7 @@ def tangent(
     V: Tensor | None = None,  # (P, k) start; None: the identity
 ) -> Tangent:
     "Carry differences along the run."
-    state = Tangent.start(torch.eye(self.thetas.shape[1], dtype=self.thetas.dtype) if V is None else V, self.lr, self.momentum)
+    state = Tangent.start(torch.eye(self.thetas.shape[1], **_kind(self.thetas)) if V is None else V, self.lr, self.momentum)
     for H in self.hessians:
         state = state.step(H)
     return state
@@ -210,6 +227,8 @@ def record(
         theta = theta - lr * v
         torch.nn.utils.vector_to_parameters(theta, model.parameters())
         hessians.append(b), thetas.append(theta), losses.append(b.loss)
+    if not hessians:
+        raise ValueError("batches: got none; accepted: at least one")
     return Trace(hessians, torch.stack(thetas), torch.stack(losses), lr, momentum)
 
 def carried(
@@ -239,6 +258,8 @@ def plain_spectrum(
     state = None
     for step in carried(model, batches, lr):
         state = step[2]
+    if state is None:
+        raise ValueError("batches: got none; accepted: at least one")
     return spectrum(state)
 
 
@@ -253,10 +274,22 @@ def save_spectrum(
 
 def load_spectrum(
     path: str | Path,  # from `save_spectrum`
+    device: str = "cpu",  # where it is wanted
 ) -> LyapunovSpectrum:
     "Read a spectrum back; raises `ValueError` if the file is none."
     try:
-        parts = load_file(path)
+        parts = load_file(path, device)
         return LyapunovSpectrum(parts["exponents"], parts["directions"], parts["final_directions"], int(parts["t"]), bool(parts["converged"]))
     except (OSError, KeyError, SafetensorError) as error:
         raise ValueError(f"path: got {path}, which is no stored spectrum ({type(error).__name__}); accepted: a file written by save_spectrum") from error
+
+
+def spectrum_digest(
+    path: str | Path,  # from `save_spectrum`, or empty
+) -> str:  # empty for an empty path
+    "What tells one stored spectrum from another, whatever their names; raises `ValueError` if there is no such file."
+    if not str(path):
+        return ""
+    if not Path(path).is_file():
+        raise ValueError(f"path: got {path}, which is no file; accepted: a file written by save_spectrum")
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16]

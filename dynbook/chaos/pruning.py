@@ -19,9 +19,9 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from .cgd import ALIASES, CGD, PRUNE
-from .lyapunov import LyapunovSpectrum, load_spectrum, local_exponents, plain_spectrum
-from .networks import PRECISIONS, Training, accuracy, data_of, forever, network, trial
+from .cgd import ALIASES, CGD, PRUNE, noise_scale
+from .lyapunov import LyapunovSpectrum, load_spectrum, local_exponents, plain_spectrum, spectrum_digest
+from .networks import PRECISIONS, Training, accuracy, batches_of, data_of, forever, network, trial
 from ..config import option
 from ..curvature import flat_loss, flatten, hvp
 from ..data import Data
@@ -52,6 +52,10 @@ class Rule(Training):
     spectra: int = option(0, "steps between looks at the spectrum of plain SGD; 0: none", ge=0)
     debug: bool = option(False, "a trial: three batches of training and two of held-out data, every curvature checked")
 
+    def __post_init__(self):
+        super().__post_init__()
+        noise_scale(self.noise)
+
 
 @dataclass(frozen=True)
 class Arm(Rule):
@@ -60,6 +64,7 @@ class Arm(Rule):
     prune: str = option("sgd", "what is removed", choices=ARMS)
     start: int = option(0, "first step at which it is removed", ge=0)
     k: int | None = option(None, "remove at most this many directions; None: the whole set", ge=0)
+    basis_digest: str = option("", "of the stored spectrum, filled in when it is asked for")
 
 
 @dataclass(frozen=True)
@@ -196,14 +201,13 @@ def _data(config: Training, debug: bool) -> Data:
 def _plain(config: Training, debug: bool) -> LyapunovSpectrum:
     "The spectrum of plain SGD; the arms of a seed share it."
     data = _data(config, debug)
-    batches = itertools.islice(forever(data.train, config.batch_size, config.seed, 0, PRECISIONS[config.precision]), config.steps)
-    return plain_spectrum(network(config, data), batches, config.lr)
+    return plain_spectrum(network(config, data), batches_of(config, data), config.lr)
 
 
 def _basis(config: Arm) -> LyapunovSpectrum | None:
     "The fixed directions of global pruning."
     if config.basis_file:
-        return load_spectrum(config.basis_file)
+        return load_spectrum(config.basis_file, config.device)
     fields = {f.name: getattr(config, f.name) for f in dataclasses.fields(Training)}
     return _plain(Training(**fields | {"steps": config.basis_steps, "momentum": 0.0}), config.debug) if config.basis_steps else None
 
@@ -234,8 +238,9 @@ def arms(
     local = {"spectra": 0, "basis_steps": 0, "basis_file": ""}  # a fixed basis has no curvature
     fixed = {"jitter": 0.0} if config.basis_steps or config.basis_file else {}
     change = {"sgd": unused, "negative": local, "positive": local}
-    seeds = range(config.seed, config.seed + config.n_seeds)
-    return [Arm(**shared | change.get(p, {"spectra": 0} | fixed) | dict(seed=seed, prune=p, start=s, k=k)) for seed in seeds for p, s, k in combos]
+    digest, seeds = spectrum_digest(config.basis_file), range(config.seed, config.seed + config.n_seeds)
+    found = [Arm(**shared | change.get(p, {"spectra": 0} | fixed) | dict(seed=seed, prune=p, start=s, k=k)) for seed in seeds for p, s, k in combos]
+    return [dataclasses.replace(a, basis_digest=digest if a.basis_file else "") for a in found]
 
 
 def run_pruning(
@@ -254,8 +259,10 @@ def final(
     table: pd.DataFrame,  # from `run_pruning`
     column: str = "val_accuracy",  # what to look at
     last: int = 1,  # rows that are averaged
-) -> pd.DataFrame:  # seeds × (arm, start), with several k × (arm, start, k)
+    by_k: bool | None = None,  # a level for k; None: where an arm has several
+) -> pd.DataFrame:  # seeds × (arm, start), or × (arm, start, k)
     "The end of every run."
     steps = sorted(table.step.unique())[-last:]
-    columns = ["arm", "start"] + ["k"] * (table.k.nunique() > 1)
+    by_k = table.groupby("arm").k.nunique().max() > 1 if by_k is None else by_k
+    columns = ["arm", "start"] + ["k"] * bool(by_k)
     return table[table.step.isin(steps)].pivot_table(index="seed", columns=columns, values=column)

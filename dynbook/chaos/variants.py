@@ -92,7 +92,7 @@ def counted_criteria(
     table: pd.DataFrame,  # of a `Counted` run
 ) -> Criteria:
     "The more negative directions are removed, the less is learnt."
-    criteria, ends = Criteria(), final(table).mean()
+    criteria, ends = Criteria(), final(table, by_k=True).mean()
     for arm in dict.fromkeys(a for a, *_ in ends.index if a != "sgd"):
         by_k = ends[arm].droplevel(0)
         order = sorted(by_k.index, key=lambda k: (k < 0, k))  # -1: all
@@ -115,8 +115,10 @@ def gap_criteria(
 ) -> Criteria:
     "Difference of final accuracies, in the mean over seeds."
     criteria, ends = Criteria(), final(table).mean()
-    for arm, *_ in ends.index:
+    for arm in dict.fromkeys(a for a, *_ in ends.index):
         criteria.report(f"final accuracy, {arm}", float(ends[arm].iloc[0]))
+    if not {better, worse} <= {a for a, *_ in ends.index}:
+        return criteria
     gap = float(ends[better].iloc[0] - ends[worse].iloc[0])
     claim = f"accuracy({better}) - accuracy({worse})"
     criteria.check(claim, gap, "≥", least) if enforced else criteria.report(claim, gap)
@@ -133,6 +135,8 @@ def loss_criteria(
     criteria = Criteria()
     for arm, loss in last.items():
         criteria.report(f"training loss, {arm}", loss)
+    if not {"negative", "sgd"} <= set(last.index):
+        return criteria
     claim, gap = "loss(negative) - loss(sgd)", last["negative"] - last["sgd"]
     criteria.check(claim, gap, "≥", least) if enforced else criteria.report(claim, gap)
     return criteria
@@ -144,7 +148,7 @@ def plot_counted(
 ) -> tuple[Figure, list[Axes]]:
     "Final accuracy against the number of removed directions."
     fig, axes = new_figure(1, 1, width=4.5, height=3.0)
-    ends, ax = final(table), axes[0]
+    ends, ax = final(table, by_k=True), axes[0]
     counts = table[table.step == table.step.max()].groupby(["arm", "start", "k"]).removed.mean()
     for arm in dict.fromkeys(a for a, *_ in ends.columns if a != "sgd"):
         part = ends[arm]
