@@ -34,7 +34,8 @@ def plot_growth(
             ax.plot(curve.index, curve, "o-", ms=2.5, color=colour, label=f"{kind}, seed {seed}")
         start = curve[curve.index <= curve.index.max() // 20]
         rate = start.iloc[-1] / start.index[-1]
-        axes[0].plot(curve.index, rate * curve.index, ls="--", color="0.4", lw=0.9, label="rate of the beginning")
+        axes[0].plot(curve.index, rate * curve.index, ls="--", color="0.4", lw=0.9)
+    axes[0].plot([], [], ls="--", color="0.4", lw=0.9, label="rate of the beginning")
     axes[0].set(xlabel="step t", ylabel="ln σ$_{max}$(Y$_t$)", ylim=(0, 1.3 * largest(table).max().max()))
     axes[1].set(xlabel="step t", xscale="log")
     axes[0].legend(loc="lower right")
