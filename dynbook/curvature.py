@@ -187,6 +187,7 @@ def layer_blocks(
 ) -> dict[str, Tensor]:  # module -> (p, p), weight before bias
     "The Hessian's diagonal blocks, one per layer; nothing else is computed."
     loss, pieces = flat_loss(model, x, y, loss_fn), unflatten(flatten(model), model)
+    grad(scalar_loss(loss))(flatten(model))  # refuses what has no gradient
     found = {}
     for names in _layers(pieces):
         fixed, mine = {k: v for k, v in pieces.items() if k not in names}, {k: pieces[k] for k in names}
