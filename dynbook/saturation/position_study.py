@@ -18,7 +18,7 @@ from ..activations import collect
 from ..config import option
 from ..engines import Engine, finish_runs, patiently
 from ..runs import Run
-from .layer_study import Network, main_convolutions, trained_network
+from .layer_study import Network, main_convolutions, trained_network, whole_numbers
 from .probes import probe_map
 from .receptive_field import receptive_fields
 from .studies import LayerStudy, labelled, study_runs
@@ -74,14 +74,14 @@ def measure_positions(
     model, data = trained_network(c, run.folder.parent.parent)
     names = main_convolutions(model)
     sides = map_sides(model, data.train.inputs(torch.arange(1)), names)
-    fields = receptive_fields(model, data.input_shape).loc[names]
+    fields = receptive_fields(model, data.input_shape).loc[names, ["r_min", "r_max"]].round().apply(whole_numbers)
     parts = []
     for depth, name in enumerate(names):
         step = -(-sides[name] // c.side)
         values = np.asarray(probe_map(model, data.train, data.val, name, stride=step, C=c.probe_c))
         rows, columns = np.indices(values.shape)
         place = dict(depth=depth, layer=name, row=rows.ravel() * step, column=columns.ravel() * step, probe=values.ravel(), side=sides[name])
-        parts.append(pd.DataFrame(place | dict(r_min=int(fields.r_min[name]), r_max=int(fields.r_max[name]))))
+        parts.append(pd.DataFrame(place | dict(r_min=fields.r_min[name], r_max=fields.r_max[name])))
     return pd.concat(parts, ignore_index=True)
 
 # %% ../../nbs/saturation/23_position_study.ipynb #run-positions

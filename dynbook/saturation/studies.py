@@ -10,6 +10,7 @@ __all__ = ['SMALL_NET', 'LayerStudy', 'study_runs', 'labelled', 'run_layers', 'r
 
 # %% ../../nbs/saturation/21_studies.ipynb #75d10371
 import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -141,11 +142,12 @@ def border_index(
     size: int,  # height and width of the object, in pixels
     rule: str = "center",  # "center": r > size; "all": r ≥ 2·size − 1
 ) -> int:  # counted from 0; the last one if no field is that large
-    "The first convolution whose input has a receptive field larger than the picture (border layer)."
+    "The first convolution whose input has a receptive field larger than the picture (border layer); an infinite field counts if it stays infinite."
     if rule not in ("center", "all"):
         raise ValueError(f"rule: got {rule!r}; accepted: center, all")
     need = size + 1 if rule == "center" else 2 * size - 1
-    return next((i + 1 for i, r in enumerate(field[:-1]) if r >= need), len(field) - 1)
+    finite = max((i for i, r in enumerate(field) if math.isfinite(r)), default=-1)
+    return next((i + 1 for i, r in enumerate(field[:-1]) if r >= need and (math.isfinite(r) or i > finite)), len(field) - 1)
 
 
 def border_of(
