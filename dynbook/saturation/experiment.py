@@ -93,7 +93,7 @@ def step_rf(trial: Trial, force: bool = False) -> Path:
         names = ["Layer", "map_size", "start", "jump", "receptive_field"]
         return first[[*names, *(c for c in first.columns if c not in names)]]
 
-    return _table(trial.folder / f"receptive_field_{e.model}_{Path(e.dataset).name}_{e.resolution}.csv", force, make)
+    return _table(trial.folder / f"receptive_field_{e.model}_{trial.task}_{e.resolution}.csv", force, make)
 
 # %% ../../nbs/saturation/14_experiment.ipynb #step-flops
 @register_step("flops")

@@ -7,6 +7,7 @@ __all__ = ['ELSEWHERE', 'Trial', 'evaluate_split', 'layer_columns', 'Meter', 'wr
            'layer_history']
 
 # %% ../../nbs/saturation/13_training_log.ipynb #9d813bab
+import hashlib
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -20,6 +21,7 @@ from fastcore.basics import patch
 from safetensors.torch import load_file
 from torch import nn
 
+from ..catalogue import READERS
 from ..data import Data, Split
 from ..fitting import fit
 from ..graph import mode_of
@@ -27,7 +29,7 @@ from ..runs import Run, atomic_path, read_table, run_or_load, write_json, write_
 from .metrics import METRICS, Confusion
 from .names import build_model
 from .schema import OPTIMIZERS, Experiment
-from .tasks import build_task
+from .tasks import DATASETS, build_task
 from .tracker import LayerTracker
 from ..training import Learner, Step
 
@@ -36,9 +38,21 @@ ELSEWHERE = ("model", "dataset", "resolution", "device", "logs_dir", "cache_dir"
 
 
 def _short(value: object) -> str:
-    return "+".join(value) if isinstance(value, tuple) else f"{value:g}" if isinstance(value, float) else str(value)
+    if isinstance(value, float) and float(f"{value:g}") == value:
+        return f"{value:g}"
+    return "+".join(value) if isinstance(value, tuple) else str(value)
 
 
+def _named(dataset: str) -> bool:
+    "Whether a dataset has a name, and is no folder."
+    return dataset in DATASETS or dataset in READERS
+
+
+def _place(path: str) -> str:
+    "Six digits that stand for a folder."
+    return hashlib.sha256(str(Path(path).expanduser().resolve()).encode()).hexdigest()[:6]
+
+# %% ../../nbs/saturation/13_training_log.ipynb #trial
 @dataclass(frozen=True)
 class Trial:
     "An experiment under a run id, on a device."
@@ -48,8 +62,8 @@ class Trial:
     device: str  # where it runs
 
     def __post_init__(self):
-        if not self.run_id or Path(self.run_id).name != self.run_id:
-            raise ValueError(f"run_id: got {self.run_id!r}; accepted: a name without slashes")
+        if self.run_id in ("", "..") or Path(self.run_id).name != self.run_id:
+            raise ValueError(f"run_id: got {self.run_id!r}; accepted: a name without slashes, other than . and ..")
 
     @property
     def key(self) -> Experiment:
@@ -67,14 +81,22 @@ class Trial:
         "Values that are not the defaults."
         e = self.experiment
         words = [f"{f.name}={_short(getattr(e, f.name))}" for f in fields(e) if f.name not in ELSEWHERE and getattr(e, f.name) != f.default]
-        return ",".join(words)
+        return ",".join([*words, *([] if e.cache_dir is None else [f"cache_dir={_place(e.cache_dir)}"])])
 
 # %% ../../nbs/saturation/13_training_log.ipynb #folder
 @patch(as_prop=True)
+def task(self: Trial) -> str:
+    "The dataset in file names: its name, or that of its folder."
+    name = self.experiment.dataset
+    return name if _named(name) else Path(name).expanduser().resolve().name
+
+
+@patch(as_prop=True)
 def folder(self: Trial) -> Path:
-    "Where the trial's files lie."
+    "Where the trial's files lie; a dataset that is a folder has digits behind its name, because two folders may have the same one."
     e = self.experiment
-    base = Path(e.logs_dir).expanduser() / e.model / f"{Path(e.dataset).name}_{e.resolution}" / self.run_id
+    task = self.task if _named(e.dataset) else f"{self.task}-{_place(e.dataset)}"
+    base = Path(e.logs_dir).expanduser() / e.model / f"{task}_{e.resolution}" / self.run_id
     return base / self.tag if self.tag else base
 
 
@@ -82,7 +104,7 @@ def folder(self: Trial) -> Path:
 def stem(self: Trial) -> str:
     "How the trial's main files begin."
     e = self.experiment
-    return f"{e.model}-{Path(e.dataset).name}-r{e.resolution}-bs{e.batch_size}-e{e.epoch}"
+    return f"{e.model}-{self.task}-r{e.resolution}-bs{e.batch_size}-e{e.epoch}"
 
 # %% ../../nbs/saturation/13_training_log.ipynb #network
 @patch
