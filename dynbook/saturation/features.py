@@ -65,6 +65,8 @@ def feature_batches(
 ) -> Iterator[tuple[dict[str, Tensor], Tensor, Tensor]]:  # features by layer in forward order, labels, the model's output
     "Pooled outputs, batch by batch; raises `ValueError` for features that are not finite and for batches without labels."
     check_pool(pool)
+    if max_samples is not None and (isinstance(max_samples, bool) or not isinstance(max_samples, int) or max_samples < 1):
+        raise ValueError(f"max_samples: got {max_samples!r}; accepted: a whole number ≥ 1, or None for all")
     names, modules, device = tracked_layers(model, "*" if layers is None else layers), dict(model.named_modules()), device_of(model)
     kept: dict[str, Tensor] = {}
     small: dict[str, None] = {}
