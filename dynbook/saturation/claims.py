@@ -284,7 +284,7 @@ def claims_delta(study: LayerStudy, table: pd.DataFrame) -> Criteria:
     base = part_of(table, subspace="eigenspace").groupby("seed").base.first()
     c.check("accuracy at δ = 0.999 minus accuracy of the network", eigen.loc[0.999] - base, "≥", -0.005)
     c.check("random subspaces of the same dimension: largest accuracy, δ < 1", random[random.index < 1].max(), "≤", 0.3)
-    c.check("δ = 1: largest difference of a logit", part_of(table, delta=1.0, subspace="eigenspace").groupby("seed").logit_gap.max(), "≤", 1e-5)
+    c.check("projected on all directions (δ = 1): largest difference of a logit", part_of(table, delta=1.0, subspace="eigenspace").groupby("seed").logit_gap.max(), "≤", 1e-5)
     for delta in eigen.index[eigen.index < 1]:
         c.report(f"accuracy at δ = {delta:g}", eigen.loc[delta])
     return c.criteria

@@ -61,11 +61,10 @@ def measure_projected(
     tracker, y = track(model, data.train, main_convolutions(model)), data.val.y
     plain, rows = _logits(model, data.val), []
     for subspace, delta in itertools.product(("eigenspace", "random"), c.deltas):
-        kept = tracker.stats("idim", "channels", delta=delta)
-        with projected(model, tracker, delta, random=subspace == "random", seed=c.seed):
+        with projected(model, tracker, delta, random=subspace == "random", seed=c.seed, full=True) as kept:
             out = _logits(model, data.val)
         right, gap = float((out.argmax(1) == y).double().mean()), float((out - plain).abs().max())
-        dims = int(kept.idim.sum())
+        dims = int(kept.dims.sum())
         rows.append(dict(subspace=subspace, delta=delta, accuracy=right, dims=dims, share=dims / int(kept.channels.sum()), logit_gap=gap))
     return pd.DataFrame(rows).assign(base=float((plain.argmax(1) == y).double().mean()))
 

@@ -26,10 +26,10 @@ def subspace(
     delta: float,  # share of the variance that is kept
     random: bool = False,  # a random subspace of the same dimension instead
     generator: torch.Generator | None = None,  # for the random one
-) -> Tensor:  # (C, k) orthonormal columns, float64; k = 0 where there is no variance
+) -> Tensor:  # (C, k) orthonormal columns, float64; k = 0 where there is no variance, k = C for delta ≥ 1
     "Basis of the leading principal directions, or of a uniformly random (Haar) subspace of the same dimension."
     values, vectors = eigensystem(cov)
-    k = intrinsic_dim(values, delta)
+    k = len(values) if delta >= 1 else intrinsic_dim(values, delta)
     if not random:
         return vectors[:, :k]
     q, r = torch.linalg.qr(torch.randn(len(values), k, dtype=torch.float64, generator=generator))
@@ -61,6 +61,7 @@ def projected(
     *,
     layers: Sequence[str] | None = None,  # which of the tracker's layers; None: all that are modules
     split: str | None = None,  # which of the tracker's splits; None: the only one
+    full: bool = False,  # project at delta ≥ 1, too: on all axes
 ) -> Iterator[pd.DataFrame]:  # index: layer; dims, channels
     "Project the outputs of layers until the block ends, however it ends; raises `ValueError` for layers that were not tracked."
     known, generator = tracker._of(split), torch.Generator().manual_seed(seed)
@@ -72,10 +73,10 @@ def projected(
         m = tracker.layer_moments(name, split)
         if tracker.options.method != "channelwise":
             raise ValueError(f"tracker: was made with method {tracker.options.method!r}; accepted: channelwise")
-        basis = torch.eye(len(m.mean), dtype=torch.float64) if delta >= 1 else subspace(m.covariance(), delta, random, generator)
+        basis = subspace(m.covariance(), delta, random, generator) if full or delta < 1 else torch.eye(len(m.mean), dtype=torch.float64)
         maps[name], rows[name] = _affine(basis, m.mean.cpu()), (basis.shape[1], len(m.mean))
     with ExitStack() as stack:
-        if delta < 1:
+        if full or delta < 1:
             _hook(stack, model, modules, maps)
         yield pd.DataFrame.from_dict(rows, orient="index", columns=["dims", "channels"]).rename_axis("layer")
 
