@@ -23,7 +23,7 @@ from ..plots import PAGE, PALETTE, new_figure, style
 from ..runs import Run
 from .layer_study import Network, main_convolutions, trained_network
 from .projection import projected
-from .studies import LayerStudy, labelled, study_runs
+from .studies import Study, labelled, study_runs
 from .tracker import track
 
 # %% ../../nbs/saturation/25_delta_study.ipynb #projected
@@ -40,7 +40,7 @@ class Projected(Network):
 
 
 @dataclass(frozen=True)
-class DeltaStudy(LayerStudy):
+class DeltaStudy(Study):
     "The sweep over δ."
 
     deltas: tuple[float, ...] = option(SMALL_DELTAS, "shares of the variance that are kept; 1: all directions", gt=0, le=1)

@@ -111,7 +111,7 @@ def evaluate_on(
     model: nn.Module,  # a classifier; put in evaluation mode meanwhile
     loader: Loader,  # a Split, or batches (inputs, labels)
 ) -> dict[str, float]:  # "accuracy" and mean "loss"
-    "Accuracy and cross-entropy."
+    "Accuracy and cross-entropy; raises `ValueError` if no batch came."
     device, right, loss, n = device_of(model), 0.0, 0.0, 0
     with mode_of(model, False):
         for x, y in batches_of(loader):
@@ -119,6 +119,8 @@ def evaluate_on(
             right += float((out.argmax(1) == y).sum())
             loss += float(F.cross_entropy(out, y, reduction="sum"))
             n += len(y)
+    if not n:
+        raise ValueError("loader: no batch came; accepted: at least one (a generator can be used only once)")
     return {"accuracy": right / n, "loss": loss / n}
 
 
@@ -145,21 +147,24 @@ def delta_sweep(
 def embedding(
     model: nn.Module,  # put in evaluation mode meanwhile
     tracker: LayerTracker,  # has seen the layer, channelwise
-    layer: str,  # a layer of the tracker's table that is a module
+    layer: str,  # a layer of the tracker's table that is a module, or a later call of it (name@2)
     loader: Loader,  # data: a Split, or batches
     axes: int = 2,  # how many leading axes
     split: str | None = None,  # which of the tracker's splits; None: the only one
 ) -> Tensor:  # (N, axes) float64 coordinates, in the order of the data
-    "Examples on the principal axes of a layer; raises `ValueError` for more axes than channels."
+    "Examples on the principal axes of a layer; raises `ValueError` for more axes than channels, and for what is no module."
     mean, vectors = tracker.layer_moments(layer, split).mean.cpu(), tracker.axes(layer, split)[1]
     if not 1 <= axes <= len(mean):
         raise ValueError(f"axes: got {axes}; accepted: 1 … {len(mean)}, the channels of {layer!r}")
-    kept, module = [], dict(model.named_modules())[layer]
-
-    def sink(name: str, out: Tensor) -> None:
-        kept.append((samples(batch_first(name, module, out), "mean", channel_dim=channel_dim(module)).double().cpu() - mean) @ vectors[:, :axes])
-
-    with mode_of(model, False), capture(model, sink, [layer]):
+    (name, _, call), modules, kept, calls = layer.partition("@"), dict(model.named_modules()), [], []
+    if name not in modules:
+        raise ValueError(f"layer: got {layer!r}, which is no module; accepted: a layer that the network calls as a module")
+    with mode_of(model, False), capture(model, lambda _, out: calls.append(batch_first(name, modules[name], out)), [name]):
         for x, _ in batches_of(loader):
+            calls.clear()
             model(x.to(device_of(model)))
+            rows = samples(calls[int(call or 1) - 1], "mean", channel_dim=channel_dim(modules[name]))
+            kept.append((rows.double().cpu() - mean) @ vectors[:, :axes])
+    if not kept:
+        raise ValueError("loader: no batch came; accepted: at least one (a generator can be used only once)")
     return torch.cat(kept)
