@@ -53,7 +53,7 @@ def add_parsers(
     sub: argparse._SubParsersAction,  # of the parser of `dynbook`
 ) -> None:
     "Add `experiment`."
-    more = "The file is JSON with the published keys (model, epoch, batch_size, dataset, resolution, optimizer, metrics, logs_dir, device,\nconv_method, delta, data_parallel, downsampling, cache_dir); every value may be a list, and the experiments are the product.\nWhat is done is skipped, what was interrupted is resumed. Steps: train, saturation, flops, probes, rf, project, project-pca,\nproject-random, grad, confusion, extract_1 … extract_9, extract_None, extract_pixelwise, and those that a plugin registers."
+    more = "The file is JSON with the published keys (model, epoch, batch_size, dataset, resolution, optimizer, metrics, logs_dir, device,\nconv_method, delta, data_parallel, downsampling, cache_dir); every value may be a list, and the experiments are the product.\nWhat is done is skipped, what was interrupted is resumed. Steps: train, saturation, flops, probes, rf, project, project-pca,\nproject-random, grad, confusion, pictures, extract_1 … extract_9, extract_None, extract_pixelwise, and those that a plugin registers."
     examples = ["experiment figure3.json --run-id first", "experiment figure3.json --run-id first --steps train,project --device cuda:1", "experiment mine.json --run-id a --repeat 3 --plugin my_networks --engine processes:n_workers=2", "experiment figure3.json --run-id first --dry-run"]
     one = add_command(sub, "experiment", cmd_experiment, "train and measure layer by layer, as a JSON file says", more, examples)
     one.add_argument("config", metavar="CONFIG", help="the file")

@@ -16,7 +16,7 @@ import pandas as pd
 from scipy.stats import spearmanr
 
 from ..figure import Criteria
-from .studies import LayerStudy, border_of, curve, gain, part_of
+from .studies import LayerStudy, Study, border_of, curve, gain, part_of
 from ..statistics import mean_ci
 
 # %% ../../nbs/saturation/24_claims.ipynb #claims
@@ -25,7 +25,7 @@ class Claims:
 
     def __init__(
         self,
-        study: LayerStudy,  # what was run
+        study: Study,  # what was run
         table: pd.DataFrame,  # its table
     ):
         default = type(study)()
@@ -248,7 +248,7 @@ def spread(
     return values.groupby("depth").mean()
 
 
-def claims_positions(study: LayerStudy, table: pd.DataFrame, model: str | None = None, monotone: bool = True) -> Criteria:
+def claims_positions(study: Study, table: pd.DataFrame, model: str | None = None, monotone: bool = True) -> Criteria:
     "Figures 6, 17: positions differ until the receptive field covers the picture; 18 (`monotone=False`): both ends, the rank is reported."
     c, model = Claims(study, table), model or study.models[0]
     size = int(table.content.iloc[0])
@@ -265,7 +265,7 @@ def claims_positions(study: LayerStudy, table: pd.DataFrame, model: str | None =
     return c.criteria
 
 # %% ../../nbs/saturation/24_claims.ipynb #claims-table
-def claims_table(study: LayerStudy, table: pd.DataFrame) -> Criteria:
+def claims_table(study: Study, table: pd.DataFrame) -> Criteria:
     "Table 1: enlarging a picture of low resolution recovers accuracy, if the network is made for large pictures."
     c, (full, low, up) = Claims(study, table), study.views
     accuracy = {m: part_of(table, model=m).pivot(index="seed", columns="view", values="accuracy") for m in study.models}
@@ -277,14 +277,14 @@ def claims_table(study: LayerStudy, table: pd.DataFrame) -> Criteria:
     return c.criteria
 
 
-def claims_delta(study: LayerStudy, table: pd.DataFrame) -> Criteria:
+def claims_delta(study: Study, table: pd.DataFrame) -> Criteria:
     "δ sweep: a few directions carry the decision, and they are not any directions."
     c = Claims(study, table)
     eigen, random = (part_of(table, subspace=s).pivot(index="delta", columns="seed", values="accuracy") for s in ("eigenspace", "random"))
     base = part_of(table, subspace="eigenspace").groupby("seed").base.first()
     c.check("accuracy at δ = 0.999 minus accuracy of the network", eigen.loc[0.999] - base, "≥", -0.005)
     c.check("random subspaces of the same dimension: largest accuracy, δ < 1", random[random.index < 1].max(), "≤", 0.3)
-    c.check("δ = 1: largest difference of a logit", part_of(table, delta=1.0, subspace="eigenspace").groupby("seed").logit_gap.max(), "≤", 1e-5)
+    c.check("projected on all directions (δ = 1): largest difference of a logit", part_of(table, delta=1.0, subspace="eigenspace").groupby("seed").logit_gap.max(), "≤", 1e-5)
     for delta in eigen.index[eigen.index < 1]:
         c.report(f"accuracy at δ = {delta:g}", eigen.loc[delta])
     return c.criteria

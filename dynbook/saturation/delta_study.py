@@ -23,7 +23,7 @@ from ..plots import PAGE, PALETTE, new_figure, style
 from ..runs import Run
 from .layer_study import Network, main_convolutions, trained_network
 from .projection import projected
-from .studies import LayerStudy, labelled, study_runs
+from .studies import Study, labelled, study_runs
 from .tracker import track
 
 # %% ../../nbs/saturation/25_delta_study.ipynb #projected
@@ -40,7 +40,7 @@ class Projected(Network):
 
 
 @dataclass(frozen=True)
-class DeltaStudy(LayerStudy):
+class DeltaStudy(Study):
     "The sweep over δ."
 
     deltas: tuple[float, ...] = option(SMALL_DELTAS, "shares of the variance that are kept; 1: all directions", gt=0, le=1)
@@ -61,11 +61,10 @@ def measure_projected(
     tracker, y = track(model, data.train, main_convolutions(model)), data.val.y
     plain, rows = _logits(model, data.val), []
     for subspace, delta in itertools.product(("eigenspace", "random"), c.deltas):
-        kept = tracker.stats("idim", "channels", delta=delta)
-        with projected(model, tracker, delta, random=subspace == "random", seed=c.seed):
+        with projected(model, tracker, delta, random=subspace == "random", seed=c.seed, full=True) as kept:
             out = _logits(model, data.val)
         right, gap = float((out.argmax(1) == y).double().mean()), float((out - plain).abs().max())
-        dims = int(kept.idim.sum())
+        dims = int(kept.dims.sum())
         rows.append(dict(subspace=subspace, delta=delta, accuracy=right, dims=dims, share=dims / int(kept.channels.sum()), logit_gap=gap))
     return pd.DataFrame(rows).assign(base=float((plain.argmax(1) == y).double().mean()))
 

@@ -75,7 +75,7 @@ def draw_field(
     ax: Axes,  # panel that has been drawn
     part: pd.DataFrame,  # rows of one model, dataset and view
 ) -> Axes:  # the second axis
-    "The receptive field on an axis of its own; with several paths also the smallest one, dotted."
+    "The receptive field on an axis of its own; with several paths also the smallest one, dotted. Infinite fields are left out."
     other = ax.twinx()
     seed = part[part.seed == part.seed.iloc[0]].sort_values("depth")
     other.plot(seed.depth + 1, seed.r_max, color=BLUE, lw=1, marker="^", ms=3, label="receptive field")
@@ -208,7 +208,7 @@ def plot_position_maps(
         for ax, (depth, values) in zip(axes, maps.items()):
             image = ax.imshow(values, vmin=0, vmax=1, cmap="viridis", interpolation="nearest")
             ax.set(xticks=[], yticks=[])
-            ax.set_title(f"conv {depth + 1}, r = {info[depth]}\n{values.min():.2f} … {values.max():.2f}", fontsize=7)
+            ax.set_title(f"conv {depth + 1}, r = {info[depth]:.0f}\n{values.min():.2f} … {values.max():.2f}", fontsize=7)
         for ax in axes[len(maps) :]:
             ax.set_axis_off()
         fig.colorbar(image, ax=axes, label="probe accuracy", shrink=0.9, pad=0.01)
@@ -257,7 +257,7 @@ def save_animation(
     if Path(path).suffix != ".gif":
         raise ValueError(f"path: got {str(path)!r}; accepted: a file that ends in .gif")
     maps, info = position_maps(table), table.groupby("depth").r_max.first()
-    frames = [_frame(values, f"conv {depth + 1}, receptive field {info[depth]}") for depth, values in maps.items()]
+    frames = [_frame(values, f"conv {depth + 1}, receptive field {info[depth]:.0f}") for depth, values in maps.items()]
     with atomic_path(path) as beside:
         frames[0].save(beside, format="GIF", save_all=True, append_images=frames[1:], duration=int(1000 * seconds), loop=0)
     return Path(path)

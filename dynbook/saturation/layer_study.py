@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['ASIDE', 'View', 'parse_view', 'Recipe', 'Network', 'Layers', 'network_of', 'load_data', 'build_network',
-           'main_convolutions', 'train_network', 'trained_network', 'layer_table', 'measure_layers']
+           'main_convolutions', 'train_network', 'trained_network', 'layer_table', 'measure_layers', 'whole_numbers']
 
 # %% ../../nbs/saturation/20_layer_study.ipynb #622c4310
 import re
@@ -12,6 +12,7 @@ import warnings
 from dataclasses import dataclass, fields
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import torch
 from safetensors.torch import load_file
@@ -248,11 +249,18 @@ def _renamed(probes: pd.DataFrame) -> pd.DataFrame:
     by_layer = probes.set_index("layer") if "layer" in probes else probes
     return by_layer[["train_acc", "test_acc"]].rename(columns={"train_acc": "probe_train", "test_acc": "probe"})
 
+# %% ../../nbs/saturation/20_layer_study.ipynb #fields-of
+def whole_numbers(
+    fields: pd.Series,  # receptive fields, in pixels
+) -> pd.Series:
+    "As integers, unless some are infinite."
+    return fields.astype(int) if np.isfinite(fields).all() else fields
+
 
 def _fields(model: nn.Module, split: Split, names: list[str]) -> pd.DataFrame:
     "Receptive field (smallest and largest over all paths) and jump of some layers."
     table = receptive_fields(model, tuple(split.inputs(torch.arange(1)).shape[1:]))
-    return table.loc[names, ["r_min", "r_max", "jump"]].round().astype(int)
+    return table.loc[names, ["r_min", "r_max", "jump"]].round().apply(whole_numbers)
 
 
 def _accuracy(model: nn.Module, split: Split) -> float:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ..activations import Selection
-from .features import Pool, feature_batches
+from .features import Pool, feature_batches, join_batches
 from .logistic import LogisticProbes
 from .metrics import Confusion
 from .outputs import Loader
@@ -30,7 +30,7 @@ def _features(model: nn.Module, loader: Loader, layers: Selection | None, pool: 
         for k, v in features.items():
             parts.setdefault(k, []).append(v.float())
     y = torch.cat(labels)
-    return {k: torch.cat(v) for k, v in parts.items()}, y, right / len(y)
+    return join_batches(parts), y, right / len(y)
 
 
 def _joined(features: dict[str, Tensor], joint: Mapping[str, Sequence[str]]) -> dict[str, Tensor]:
@@ -106,12 +106,12 @@ def probe_map(
     max_iter: int = 500,  # of LogisticProbes
 ) -> np.ndarray:  # (H, W) test accuracies
     "Test accuracy of a probe at every position of a layer's map."
-    if stride < 1:
-        raise ValueError(f"stride: got {stride}; accepted: a whole number ≥ 1")
+    if isinstance(stride, bool) or not isinstance(stride, int) or stride < 1:
+        raise ValueError(f"stride: got {stride!r}; accepted: a whole number ≥ 1")
     (a, y, _), (b, z, _) = (_features(model, data, [layer], "pixel", max_samples) for data in (train, test))
     if a[layer].ndim != 4:
         raise ValueError(f"layer: {layer!r} returns {a[layer].ndim - 2} spatial axes; accepted: a layer that returns maps (B, C, H, W)")
-    maps = [v[layer][:, :, ::stride, ::stride] for v in (a, b)]
-    fit_on, score_on = (m.flatten(2).permute(2, 0, 1).contiguous() for m in maps)
+    sides = a[layer][0, 0, ::stride, ::stride].shape
+    fit_on, score_on = (v.pop(layer)[:, :, ::stride, ::stride].flatten(2).permute(2, 0, 1).contiguous() for v in (a, b))
     probes = LogisticProbes(C, tol, max_iter).fit(fit_on, y)
-    return probes.score(score_on, z).view(maps[0].shape[2:]).numpy()
+    return probes.score(score_on, z).view(sides).numpy()

@@ -26,10 +26,10 @@ def subspace(
     delta: float,  # share of the variance that is kept
     random: bool = False,  # a random subspace of the same dimension instead
     generator: torch.Generator | None = None,  # for the random one
-) -> Tensor:  # (C, k) orthonormal columns, float64; k = 0 where there is no variance
+) -> Tensor:  # (C, k) orthonormal columns, float64; k = 0 where there is no variance, k = C for delta ≥ 1
     "Basis of the leading principal directions, or of a uniformly random (Haar) subspace of the same dimension."
     values, vectors = eigensystem(cov)
-    k = intrinsic_dim(values, delta)
+    k = len(values) if delta >= 1 else intrinsic_dim(values, delta)
     if not random:
         return vectors[:, :k]
     q, r = torch.linalg.qr(torch.randn(len(values), k, dtype=torch.float64, generator=generator))
@@ -61,6 +61,7 @@ def projected(
     *,
     layers: Sequence[str] | None = None,  # which of the tracker's layers; None: all that are modules
     split: str | None = None,  # which of the tracker's splits; None: the only one
+    full: bool = False,  # project at delta ≥ 1, too: on all axes
 ) -> Iterator[pd.DataFrame]:  # index: layer; dims, channels
     "Project the outputs of layers until the block ends, however it ends; raises `ValueError` for layers that were not tracked."
     known, generator = tracker._of(split), torch.Generator().manual_seed(seed)
@@ -72,10 +73,10 @@ def projected(
         m = tracker.layer_moments(name, split)
         if tracker.options.method != "channelwise":
             raise ValueError(f"tracker: was made with method {tracker.options.method!r}; accepted: channelwise")
-        basis = torch.eye(len(m.mean), dtype=torch.float64) if delta >= 1 else subspace(m.covariance(), delta, random, generator)
+        basis = subspace(m.covariance(), delta, random, generator) if full or delta < 1 else torch.eye(len(m.mean), dtype=torch.float64)
         maps[name], rows[name] = _affine(basis, m.mean.cpu()), (basis.shape[1], len(m.mean))
     with ExitStack() as stack:
-        if delta < 1:
+        if full or delta < 1:
             _hook(stack, model, modules, maps)
         yield pd.DataFrame.from_dict(rows, orient="index", columns=["dims", "channels"]).rename_axis("layer")
 
@@ -110,7 +111,7 @@ def evaluate_on(
     model: nn.Module,  # a classifier; put in evaluation mode meanwhile
     loader: Loader,  # a Split, or batches (inputs, labels)
 ) -> dict[str, float]:  # "accuracy" and mean "loss"
-    "Accuracy and cross-entropy."
+    "Accuracy and cross-entropy; raises `ValueError` if no batch came."
     device, right, loss, n = device_of(model), 0.0, 0.0, 0
     with mode_of(model, False):
         for x, y in batches_of(loader):
@@ -118,6 +119,8 @@ def evaluate_on(
             right += float((out.argmax(1) == y).sum())
             loss += float(F.cross_entropy(out, y, reduction="sum"))
             n += len(y)
+    if not n:
+        raise ValueError("loader: no batch came; accepted: at least one (a generator can be used only once)")
     return {"accuracy": right / n, "loss": loss / n}
 
 
@@ -144,21 +147,24 @@ def delta_sweep(
 def embedding(
     model: nn.Module,  # put in evaluation mode meanwhile
     tracker: LayerTracker,  # has seen the layer, channelwise
-    layer: str,  # a layer of the tracker's table that is a module
+    layer: str,  # a layer of the tracker's table that is a module, or a later call of it (name@2)
     loader: Loader,  # data: a Split, or batches
     axes: int = 2,  # how many leading axes
     split: str | None = None,  # which of the tracker's splits; None: the only one
 ) -> Tensor:  # (N, axes) float64 coordinates, in the order of the data
-    "Examples on the principal axes of a layer; raises `ValueError` for more axes than channels."
+    "Examples on the principal axes of a layer; raises `ValueError` for more axes than channels, and for what is no module."
     mean, vectors = tracker.layer_moments(layer, split).mean.cpu(), tracker.axes(layer, split)[1]
     if not 1 <= axes <= len(mean):
         raise ValueError(f"axes: got {axes}; accepted: 1 … {len(mean)}, the channels of {layer!r}")
-    kept, module = [], dict(model.named_modules())[layer]
-
-    def sink(name: str, out: Tensor) -> None:
-        kept.append((samples(batch_first(name, module, out), "mean", channel_dim=channel_dim(module)).double().cpu() - mean) @ vectors[:, :axes])
-
-    with mode_of(model, False), capture(model, sink, [layer]):
+    (name, _, call), modules, kept, calls = layer.partition("@"), dict(model.named_modules()), [], []
+    if name not in modules:
+        raise ValueError(f"layer: got {layer!r}, which is no module; accepted: a layer that the network calls as a module")
+    with mode_of(model, False), capture(model, lambda _, out: calls.append(batch_first(name, modules[name], out)), [name]):
         for x, _ in batches_of(loader):
+            calls.clear()
             model(x.to(device_of(model)))
+            rows = samples(calls[int(call or 1) - 1], "mean", channel_dim=channel_dim(modules[name]))
+            kept.append((rows.double().cpu() - mean) @ vectors[:, :axes])
+    if not kept:
+        raise ValueError("loader: no batch came; accepted: at least one (a generator can be used only once)")
     return torch.cat(kept)

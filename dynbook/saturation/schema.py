@@ -77,7 +77,7 @@ class Experiment(Config):
     metrics: tuple[str, ...] = option(("Accuracy", "Top5Accuracy"), "metrics, all of them")
     logs_dir: str = option("./logs/", "root of the results")
     device: str | None = option(None, "used if the caller names none")
-    conv_method: str = option("channelwise", "how maps become rows of a covariance", choices=tuple(METHODS))
+    conv_method: str = option("channelwise", "how maps become rows of a covariance", choices=METHODS[:5])
     delta: float = option(0.99, "share of the variance", gt=0, le=1)
     data_parallel: bool = option(False, "share batches among all visible GPUs")
     downsampling: int | None = option(None, "bound the positions of a map that enter its covariance", ge=1)
@@ -155,9 +155,12 @@ def differences(
             what = f"published: {row.note}" if row.note else "published: padding k' − 2, so that maps grow"
             said.append(f"{e.model}: built as its name says ({what}; original: true repeats it)")
         if e.downsampling is not None and not e.original:
-            said.append("downsampling: a covariance sees about 100 · C random positions; the published rule (nearest) saw the top-left pixel of every block")
+            here = "a covariance sees about 100 · C random positions" if e.conv_method == "channelwise" else f"changes nothing with conv_method {e.conv_method}, which makes one row of an example"
+            said.append(f"downsampling: {here}; the published rule (nearest) saw the top-left pixel of every block")
         if e.conv_method != "channelwise":
             said.append("conv_method: is honoured; the published trainer ignored it")
+        if e.optimizer == "adamw":
+            said.append("optimizer: adamw has torch's own weight decay, 0.01; published: 0, which is adam")
         if e.device is not None:
             said.append("device: a device named by the caller wins over the file's")
         if not e.original:

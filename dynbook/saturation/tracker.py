@@ -362,7 +362,7 @@ def track(
     batch_size: int = 250,  # of a Split
     **options: object,  # further arguments of LayerTracker
 ) -> LayerTracker:  # with one split, "eval"
-    "One pass over the data with frozen weights; raises `ValueError` if no batch came."
+    "One pass over the data with frozen weights; raises `ValueError` if no batch came, or none of the layers ran."
     if options.get("max_positions") == "bounded":
         options.setdefault("n_samples", options.get("max_samples") or count_samples(loader))
     tracker, device = LayerTracker(model, layers, **options), device_of(model)
@@ -371,8 +371,10 @@ def track(
             model(x.to(device))
             if tracker.options.max_samples is not None and sum(tracker.seen.values()) >= tracker.options.max_samples:
                 break
-    if not tracker.moments:
+    if not tracker.batches:
         raise ValueError("loader: no batch came; accepted: at least one (a generator can be used only once)")
+    if not tracker.moments:
+        raise ValueError(f"layers: {', '.join(tracker.names[:5])} never ran in the forward pass; accepted: layers that the network calls as modules")
     return tracker
 
 

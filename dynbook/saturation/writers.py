@@ -170,11 +170,13 @@ class Recorder:
         self,
         when: int | Step,  # an epoch that has ended, counted from 1; or a step of a training
     ) -> pd.DataFrame | None:  # the rows; None inside an epoch
-        "Write the rows of an epoch."
+        "Write the rows of an epoch; raises `ValueError` if the tracker recorded nothing."
         if isinstance(when, Step) and not when.ends_epoch:
             return None
         epoch = when.epoch + 1 if isinstance(when, Step) else when
         rows = self.tracker.records(epoch, self.stats, self.delta).assign(**self.scalars)
+        if rows.empty:
+            raise ValueError(f"tracker: recorded nothing in epoch {epoch}; accepted: call the model inside the with block of the tracker")
         rows.attrs["scalars"], self.scalars = self.scalars, {}
         for write in self.writers:
             write(rows)
