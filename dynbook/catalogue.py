@@ -10,6 +10,7 @@ __all__ = ['DIGITS', 'FASHION', 'KUZUSHIJI', 'LETTERS', 'BALANCED', 'BYCLASS', '
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -17,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .readers import DataError, Images, read_cifar, read_mnist_like, read_npz, read_tree
+from .readers import DataError, Images, SplitMissing, read_cifar, read_mnist_like, read_npz, read_tree
 
 # %% ../nbs/core/02_catalogue.ipynb #data_root
 def data_root(
@@ -230,6 +231,9 @@ def read_source(
     if not path.exists():
         known = ", ".join(list_datasets())
         raise FileNotFoundError(f"dataset: got {str(source)!r}, neither an existing path nor a known name; accepted: {known}")
-    if path.suffix == ".npz":
-        return read_npz(path, "train"), read_npz(path, "test")
-    return read_tree(path, "train", size), read_tree(path, "test", size)
+    read = partial(read_npz, path) if path.suffix == ".npz" else partial(read_tree, path, size=size)
+    fit = read("train")
+    try:
+        return fit, read("test")
+    except SplitMissing:
+        return fit, None

@@ -94,7 +94,7 @@ def add_parsers(
     more = "The notebook is executed by papermill; what is not given keeps the notebook's default.\nRuns are kept and loaded when they are asked for again."
     examples = ["figure 6 -p lr 0.1", "figure teleport_fig06 --describe", "figure collapse_fig01 --paper -o out.ipynb", "figure collapse_fig01 --paper --engine slurm:minutes=240,gpus=1"]
     one = add_command(sub, "figure", cmd_figure, "execute a figure notebook", more, examples)
-    one.add_argument("name", metavar="NAME", help="a number (6), a stem (teleport_fig06) or chapter and number ('teleport 6')")
+    one.add_argument("name", metavar="NAME", help="a number (6), a stem (teleport_fig06) or chapter and number ('teleport 6', 'saturation table 1')")
     add_parameters(one, "a parameter of the notebook")
     one.add_argument("-o", "--output", metavar="FILE", help="executed notebook (default: STEM.out.ipynb)")
     one.add_argument("--paper", action="store_true", help="the paper's own parameters")

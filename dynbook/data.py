@@ -306,7 +306,7 @@ def _divide(make: Split, held: Images | None, source: object, n_val: int | None,
         if test is None:
             raise ValueError(f"val: got 'test', but {source} has no held-out split of its own; accepted: holdout")
         return make, test, test
-    n_val = n_val if n_val is not None else 397 if source == "digits" else len(make) // 10
+    n_val = n_val if n_val is not None else 397 if source == "digits" else max(1, len(make) // 10)
     if not 0 < n_val < len(make):
         raise ValueError(f"n_val: got {n_val}; accepted: 1 … {len(make) - 1}")
     order = epoch_order(len(make), seed, 0)

@@ -105,7 +105,7 @@ def list_figures() -> list[FigureNotebook]:
 
 # %% ../nbs/figures.ipynb #find_figure
 def find_figure(
-    name: str,  # "6", "fig6", "teleport_fig06", "teleport 6" or a path
+    name: str,  # "6", "fig6", "teleport_fig06", "teleport 6", "saturation table 1" or a path
 ) -> FigureNotebook:
     "The figure notebook of that name; raises `ValueError` with the nearest names."
     figures = list_figures()
@@ -114,8 +114,9 @@ def find_figure(
         if wanted in (figure.stem.lower(), figure.stem.lower().removeprefix("fig"), str(figure.path)[: -len(".ipynb")].lower()):
             return figure
     chapter, _, number = wanted.replace("_", " ").partition(" ")
-    number = number.replace("fig", "").strip()
-    hits = [f for f in figures if f.chapter == chapter and re.sub(r"(fig|table)0*", "", f.stem.partition("_")[2]).lower() == number.lstrip("0")]
+    kind = "table" if number.startswith("table") else "fig"  # a table is one only if it is called one
+    number = number.removeprefix(kind).strip().lstrip("0")
+    hits = [f for f in figures if f.chapter == chapter and re.fullmatch(f"{kind}0*{re.escape(number)}", f.stem.partition("_")[2].lower())]
     if len(hits) == 1:
         return hits[0]
     near = [f.stem for f in figures if chapter in f.stem or number and f.stem.endswith(number)] or [f.stem for f in figures]

@@ -61,7 +61,9 @@ class SaturationLens(Lens):
         rows = [(layer, STATISTICS[name], float(row[name])) for layer, row in table.iterrows() for name in STATISTICS]
         if self.probes:
             fit = (subject.x[: self.n_probe], subject.y[: self.n_probe])
-            found = probe_curve(subject.model, [fit], [(subject.x_test, subject.y_test)], list(dict.fromkeys(k.split("@")[0] for k in table.index)), self.pool)
+            modules = dict(subject.model.named_modules())  # queries, keys and values of attention are none
+            layers = [name for name in dict.fromkeys(k.split("@")[0] for k in table.index) if name in modules]
+            found = probe_curve(subject.model, [fit], [(subject.x_test, subject.y_test)], layers, self.pool)
             rows += [(layer, "probe", float(value)) for layer, value in found.test_acc.items()]
         rows += self.fields or []
         self.fields = None  # said once

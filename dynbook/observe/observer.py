@@ -68,6 +68,7 @@ class Observer:
         if every < 1 or n < 2:
             raise ValueError(f"every, n: got {every}, {n}; accepted: every ≥ 1 and at least 2 examples")
         self.model, self.optimizer, self.every = model, optimizer, every
+        self.notes: list[str] = []  # about the data
         self.lenses = make_lenses(lenses)
         self.subject = self._subject(data, test, loss, n)
         self.rows: list[tuple] = []
@@ -78,7 +79,7 @@ class Observer:
     def _subject(self, data: Batches, test: Batches | None, loss: str | Callable, n: int) -> Subject:
         like = next((p for p in self.model.parameters()), torch.zeros(1)).detach()
         with untouched(self.model):
-            x, y = sample(data, n, like)
+            x, y = sample(data, n, like, self.notes.append)
             test = data.val if test is None and isinstance(data, Data) else test
             x_test, y_test = (x, y) if test is None else sample(test, n, like)
         return Subject(self.model, x, y, x_test, y_test, loss, self.optimizer, every=self.every)
@@ -156,7 +157,8 @@ def __exit__(self: Observer, kind: type | None, *rest: object) -> None:
 @patch(as_prop=True)
 def observation(self: Observer) -> Observation:
     "What was seen so far."
-    notes = [(lens.name, text) for lens in self.lenses for text in [*lens.notes, *filter(None, [self.off.get(lens.name)])]]
+    notes = [("data", text) for text in self.notes]
+    notes += [(lens.name, text) for lens in self.lenses for text in [*lens.notes, *filter(None, [self.off.get(lens.name)])]]
     costs = [(lens.name, k, s, s / max(1, k), lens.seconds) for lens in self.lenses for k, s in [self.spent[lens.name]]]
     columns = ["lens", "readings", "seconds", "per_reading", "between"]
     table = pd.DataFrame(self.rows, columns=list(COLUMNS)).astype({"step": int, "value": float})

@@ -42,7 +42,7 @@ def digits_observation(
 def _readings(seen: Observation | pd.DataFrame | str | Path | None) -> pd.DataFrame:
     "The table of whatever was given."
     if isinstance(seen, (str, Path)):
-        seen = load_observation(Path(seen).with_suffix(""))
+        seen = load_observation(seen)
     table = digits_observation().table if seen is None else getattr(seen, "table", seen)
     if not isinstance(table, pd.DataFrame) or not set(COLUMNS) <= set(table.columns):
         found = f"columns {', '.join(map(str, table.columns))}" if isinstance(table, pd.DataFrame) else type(table).__name__
