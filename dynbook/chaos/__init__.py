@@ -10,19 +10,8 @@ __all__ = ['CGD', 'Delay', 'DivergenceFit', 'LyapunovSpectrum', 'PRUNE', 'Prunin
 
 # %% ../../nbs/chaos/index.ipynb #6544ed77
 from .cgd import CGD, PRUNE, frozen, prune_mask
-from dynbook.chaos.divergence import (
-    STRATEGIES,
-    DivergenceFit,
-    basis_dissimilarity,
-    basis_overlaps,
-    fit_divergence,
-    perturbation,
-    random_overlap,
-    signal_to_noise,
-    subspace_overlap,
-    twin_distances,
-    twin_paths,
-)
+from .divergence import STRATEGIES, DivergenceFit, basis_dissimilarity, basis_overlaps, fit_divergence, perturbation
+from .divergence import random_overlap, signal_to_noise, subspace_overlap, twin_distances, twin_paths
 from .lyapunov import LyapunovSpectrum, Tangent, benettin, local_exponents, record, spectrum, sweep_spectrum
 from .pruning import Delay, Pruning, run_pruning
 from .twins import Twins, run_twins

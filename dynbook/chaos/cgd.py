@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ..active import Modes
-from .lyapunov import LyapunovSpectrum, local_exponents
+from .lyapunov import LyapunovSpectrum, fitting, local_exponents
 from ..factored import BatchHessian, Eigen
 
 # %% ../../nbs/chaos/01_cgd.ipynb #known
@@ -119,7 +119,9 @@ class CGD(torch.optim.SGD):
             raise ValueError(f"jitter: got {jitter}; accepted: a number ≥ 0, and 0 with a fixed basis, where nothing is decomposed")
         self.rule = dict(prune=_known("prune", prune, PRUNE), k=k, select=_known("select", select, SELECT), tol=tol, generator=generator)
         self.begin, self.gamma, self.noise, self.jitter, self.generator, self.steps = start, gamma, noise_scale(noise), jitter, generator, 0
-        self.fixed = None if basis is None else _fitting(self.param_groups[0]["params"], basis, self.rule)
+        params = self.param_groups[0]["params"]
+        P = sum(p.numel() for p in params)
+        self.fixed = None if basis is None else fixed_directions(fitting(basis, P, "basis"), **self.rule).to(params[0])
         self.removed, self.pruned_energy = 0, 0.0  # in the last step: directions, and their share of |g|²
         self.eigenvalues, self.kept = None, None  # of the last step's curvature (r,), and which of them were kept
 
@@ -197,14 +199,6 @@ def _check(params: Sequence[Tensor], curvature: object) -> None:
         raise ValueError(f"curvature: got a matrix of shape {size}; accepted: {(P, P)}, for all parameters")
     if curvature is not None and not (curvature if isinstance(curvature, Tensor) else curvature.core).isfinite().all():
         raise ValueError("curvature: got entries that are not finite; accepted: finite ones (did the loss diverge?)")
-
-
-def _fitting(params: Sequence[Tensor], basis: LyapunovSpectrum, rule: dict) -> Tensor:
-    "The fixed directions, of the parameters' type and on their device."
-    P = sum(p.numel() for p in params)
-    if len(basis.directions) != P:
-        raise ValueError(f"basis: got directions of {len(basis.directions)} parameters; accepted: one of a network with {P}")
-    return fixed_directions(basis, **rule).to(params[0])
 
 
 def fixed_directions(

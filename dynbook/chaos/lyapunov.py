@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['local_exponents', 'Curvature', 'Tangent', 'LyapunovSpectrum', 'spectrum', 'sweep_spectrum', 'benettin', 'Trace',
-           'volume', 'record', 'carried', 'plain_spectrum', 'save_spectrum', 'load_spectrum', 'spectrum_digest']
+           'volume', 'record', 'carried', 'plain_spectrum', 'save_spectrum', 'load_spectrum', 'fitting',
+           'spectrum_digest']
 
 # %% ../../nbs/chaos/00_lyapunov.ipynb #71423f5f
 import copy
@@ -282,6 +283,17 @@ def load_spectrum(
         return LyapunovSpectrum(parts["exponents"], parts["directions"], parts["final_directions"], int(parts["t"]), bool(parts["converged"]))
     except (OSError, KeyError, SafetensorError) as error:
         raise ValueError(f"path: got {path}, which is no stored spectrum ({type(error).__name__}); accepted: a file written by save_spectrum") from error
+
+
+def fitting(
+    found: LyapunovSpectrum,  # of some network
+    P: int,  # parameters of another
+    name: str,  # of the argument, for the message
+) -> LyapunovSpectrum:
+    "The spectrum; raises `ValueError` if its directions are those of a network of another size."
+    if len(found.directions) != P:
+        raise ValueError(f"{name}: got directions of {len(found.directions)} parameters; accepted: those of a network with {P}")
+    return found
 
 
 def spectrum_digest(

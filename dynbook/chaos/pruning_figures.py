@@ -95,7 +95,7 @@ def delay_criteria(
 
 def inertia_bound(
     config: Pruning,  # what is run
-) -> int | None:  # None: not a network with one hidden layer of ReLUs, or other directions than those of negative curvature
+) -> int | None:  # None: no such bound, the network is not one hidden layer of ReLUs
     "h·min(C-1, N), the largest number of negative eigenvalues of a batch's Hessian."
     if (config.model, config.activation) != ("mlp", "relu"):
         return None

@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from .divergence import STRATEGIES, DivergenceFit, exponential_bounds, fit_divergence, perturbation, twin_distances
-from .lyapunov import LyapunovSpectrum, carried, load_spectrum, spectrum, spectrum_digest
+from .lyapunov import LyapunovSpectrum, carried, fitting, load_spectrum, spectrum, spectrum_digest
 from .networks import PRECISIONS, Training, batches_of, data_of, network
 from ..config import option
 from ..data import Data
@@ -68,15 +68,9 @@ def directions(
         if step == early and (early < config.horizon or config.spectrum_file):
             beginning = torch.linalg.svdvals(state.Y).log() / early
         if step == early and config.spectrum_file:
-            return _fitting(load_spectrum(config.spectrum_file, config.device), len(state.Y)), beginning
+            return fitting(load_spectrum(config.spectrum_file, config.device), len(state.Y), "spectrum_file"), beginning
     full = spectrum(state)
     return full, beginning if early < config.horizon else full.exponents
-
-
-def _fitting(found: LyapunovSpectrum, P: int) -> LyapunovSpectrum:
-    if len(found.directions) != P:
-        raise ValueError(f"spectrum_file: got directions of {len(found.directions)} parameters; accepted: those of a network with {P}")
-    return found
 
 
 def _twins(config: TwinRun, run: Run) -> pd.DataFrame:

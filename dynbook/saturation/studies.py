@@ -21,7 +21,7 @@ from ..catalogue import READERS, data_root
 from ..config import option
 from ..engines import Engine, finish_runs, patiently
 from ..runs import Run, read_table
-from .layer_study import Layers, Network, Recipe, measure_layers, network_of, parse_view, train_network
+from .layer_study import Layers, Measured, Network, Recipe, measure_layers, network_of, parse_view, train_network
 
 # %% ../../nbs/saturation/21_studies.ipynb #layerstudy
 @dataclass(frozen=True)
@@ -44,14 +44,8 @@ class Study(Recipe):
 
 
 @dataclass(frozen=True)
-class LayerStudy(Study):
+class LayerStudy(Measured, Study):
     "The same, each network measured layer by layer."
-
-    delta: float = option(0.99, "share of the variance that the counted directions explain", gt=0, le=1)
-    pool: int = option(1, "probes see maps pooled to pool × pool", ge=1)
-    probe_c: float = option(1.0, "probes: inverse weight of the penalty", gt=0)
-    n_probe: int | None = option(None, "probes: fit on so many examples; None: all", ge=10)
-    positions: int | None = option(None, "saturation: rows per batch and layer; None: all positions", ge=1)
 
 # %% ../../nbs/saturation/21_studies.ipynb #one
 def _one(study: Study, cls: type[Network], model: str, dataset: str, place: int, seed: int) -> Network:
