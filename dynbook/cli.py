@@ -8,6 +8,7 @@ __all__ = ['COMMANDS', 'make_parser', 'main']
 # %% ../nbs/cli.ipynb #258e367d
 import argparse
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -36,6 +37,7 @@ def main(
 ) -> int:  # exit code: 0 fine, 1 a run failed, 2 a wrong request, 130 stopped
     "Entry point of the `dynbook` command."
     args = make_parser().parse_args(argv)
+    args.typed = shlex.join(["dynbook", *(sys.argv[1:] if argv is None else argv)])
     try:
         code = args.call(args)
         sys.stdout.flush()

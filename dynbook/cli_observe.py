@@ -11,9 +11,10 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .cli_words import add_command, columns, say
+from .cli_words import add_command, at_least, columns, say
 
 if TYPE_CHECKING:
+    import pandas as pd
     from torch import nn
 
 # %% ../nbs/cli_observe.ipynb #cli-observe-model
@@ -43,17 +44,36 @@ def _weighted(model: "nn.Module", weights: str | None) -> "nn.Module":
 def cmd_report(args: argparse.Namespace) -> int:
     "Look through five lenses and write the page."
     from dynbook.observe import report
+    from dynbook.observe.report import page_files
     from dynbook.optimisers import Optimiser
 
-    if Path(args.output).suffix != ".html":
-        raise ValueError(f"output: got {args.output}; accepted: a name that ends in .html")
-    data, model = _load(args)
+    page_files(args.output, "output")
+    at_least(args, size=1, n_train=1, epochs=0, batch_size=1, n=2)
     optimiser = Optimiser(lr=args.lr, momentum=args.momentum, weight_decay=args.weight_decay)
-    seen = report(model, data, args.output, epochs=args.epochs, optimiser=optimiser, batch_size=args.batch_size, lenses=args.lens or LENSES, n=args.n, progress="report")
+    data, model = _load(args)
+    how = dict(epochs=args.epochs, optimiser=optimiser, batch_size=args.batch_size, lenses=args.lens or LENSES, n=args.n)
+    title = f"{args.model} on {Path(args.data).name} through five lenses"
+    seen = report(model, data, args.output, **how, progress="report", title=title, code=args.typed)
     for note in seen.table.attrs["notes"]:
         sys.stderr.write(f"note: {note}\n")
     say(f"page: {args.output} ({len(seen.table)} readings; .ipynb, .csv and .json beside it)")
     return 0
+
+
+def _check_csv(args: argparse.Namespace) -> None:
+    "Before the work: whether its table can be written."
+    from dynbook.runs import writable
+
+    if args.csv is not None:
+        writable(args.csv, "csv")
+
+
+def _write_csv(args: argparse.Namespace, table: "pd.DataFrame") -> None:
+    from dynbook.runs import atomic_path
+
+    if args.csv is not None:
+        with atomic_path(args.csv) as beside:
+            table.to_csv(beside)
 
 
 def cmd_probe(args: argparse.Namespace) -> int:
@@ -61,11 +81,12 @@ def cmd_probe(args: argparse.Namespace) -> int:
     from dynbook.data import Split
     from dynbook.saturation.probes import probe_curve
 
+    _check_csv(args)
+    at_least(args, size=1, n_train=1, n=1, pool=1)
     data, model = _load(args)
     train, test = (data, data) if isinstance(data, Split) else (data.train, data.val)
     table = probe_curve(model, train, test, pool=args.pool, max_samples=args.n)
-    if args.csv:
-        table.to_csv(args.csv)
+    _write_csv(args, table)
     rows = [["layer", "train", "test", "width"]]
     rows += [[layer, f"{r.train_acc:.3f}", f"{r.test_acc:.3f}", f"{r.width:.0f}"] for layer, r in table.iterrows()]
     for line in columns(rows, right=[1, 2, 3]):
@@ -78,18 +99,17 @@ def cmd_receptive_field(args: argparse.Namespace) -> int:
     from dynbook.models import create_model
     from dynbook.saturation.receptive_field import border_layer, classify_layers, receptive_fields, resolution_range
 
-    if args.size < 1:
-        raise ValueError(f"size: got {args.size}; accepted: a number of pixels ≥ 1")
+    _check_csv(args)
+    at_least(args, size=1, channels=1)
     model = create_model(args.model, num_classes=10, in_channels=args.channels, input_size=args.size, seed=0)
     table = receptive_fields(model, (args.channels, args.size, args.size))
     roles = classify_layers(table, args.size)
-    if args.csv:
-        table.assign(role=roles).to_csv(args.csv)
+    low, high = resolution_range(table)
+    _write_csv(args, table.assign(role=roles))
     rows = [["layer", "kind", "smallest", "largest", "jump", "role"]]
     rows += [[layer, r.kind, f"{r.r_min:g}", f"{r.r_max:g}", f"{r.jump:g}", roles[layer]] for layer, r in table.iterrows()]
     for line in columns(rows, right=[2, 3, 4]):
         say(line)
-    low, high = resolution_range(table)
     say(f"border layer at {args.size} pixels: {border_layer(table, args.size) or 'none'}; resolutions that it can make full use of: {low:g} to {high:g} pixels")
     return 0
 
@@ -106,7 +126,7 @@ def _add_subject(parser: argparse.ArgumentParser) -> None:
 
 def _report_parser(sub: argparse._SubParsersAction) -> None:
     more = "With --epochs the network is trained and looked at before, during and after it; without, it is only looked at.\nWhat a lens cannot read is said on the standard error and on the page."
-    examples = ["report resnet18 photos/ --size 64 --epochs 1", "report mlp digits --epochs 5 --lr 0.1 -o mlp.html", "report resnet18 photos/ -w trained.safetensors --lens saturation --lens collapse"]
+    examples = ["report resnet18 photos/ --size 64 --epochs 1", "report mlp digits --epochs 5 --lr 0.1 -o mlp.html", "report resnet18 photos/ --size 64 -w trained.safetensors --lens saturation --lens collapse"]
     report = add_command(sub, "report", cmd_report, "look at a network through five lenses and write a page", more, examples)
     _add_subject(report)
     report.add_argument("-o", "--output", default="report.html", metavar="PAGE", help="the page (default: report.html)")
