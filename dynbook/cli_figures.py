@@ -65,6 +65,8 @@ def _describe(figure: FigureNotebook) -> int:
 
 def cmd_figure(args: argparse.Namespace) -> int:
     "Execute a figure notebook."
+    from dynbook.runs import writable
+
     figure = find_figure(args.name)
     if args.describe:
         return _describe(figure)
@@ -76,7 +78,7 @@ def cmd_figure(args: argparse.Namespace) -> int:
 
         make_engine(args.engine)  # a wrong one is refused before anything runs
         os.environ[ENGINE] = args.engine  # inherited by the notebook's kernel
-    output = Path(args.output or f"{figure.stem}.out.ipynb")
+    output = writable(args.output or f"{figure.stem}.out.ipynb", "output")
     execute_figure(figure, output, parameters | ({"strict": True} if args.strict else {}), progress=sys.stderr.isatty())
     say(f"executed notebook: {output}")
     for line in _written(output):

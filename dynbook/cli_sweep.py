@@ -97,10 +97,11 @@ def cmd_cancel(args: argparse.Namespace) -> int:
 def cmd_collect(args: argparse.Namespace) -> int:
     "Join the tables of all finished runs."
     from dynbook.cli_grids import read_grid
-    from dynbook.runs import write_table
+    from dynbook.runs import writable, write_table
 
     if Path(args.output).suffix not in (".csv", ".parquet"):
         raise ValueError(f"output: got {args.output}; accepted: a name that ends in .csv or .parquet")
+    writable(args.output, "output")
     grid = read_grid(args.file)
     table = grid.table()
     if table.empty:
