@@ -33,6 +33,8 @@ def cmd_data(args: argparse.Namespace) -> int:
     from dynbook.catalogue import data_root, list_datasets
     from dynbook.data import load_dataset
 
+    if args.root is not None and not args.download and not Path(args.root).is_dir():
+        raise ValueError(f"root: got {args.root}, which is no folder; accepted: a data folder, or --download to make one")
     if args.name is None:
         say(f"data root: {data_root(args.root)}")
         for name in list_datasets():

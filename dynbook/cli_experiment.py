@@ -34,11 +34,12 @@ def cmd_experiment(args: argparse.Namespace) -> int:
 
 def _list(args: argparse.Namespace) -> int:
     "The experiments of a file, and where their results lie or will lie."
-    from dynbook.saturation.experiment import load_plugins
+    from dynbook.saturation.experiment import check_steps, load_plugins
     from dynbook.saturation.schema import expand
     from dynbook.saturation.training_log import Trial
 
     load_plugins(args.plugin)
+    check_steps(args.steps)
     for experiment in expand(args.config):
         trial = Trial(experiment, args.run_id, "cpu")
         done = (trial.folder / f"{trial.stem}_config.json").exists()

@@ -70,6 +70,8 @@ class Grid:
                 raise ValueError(f"sweep: unknown key {key!r}{f' (did you mean {near[0]}?)' if near else ''}; accepted: {', '.join(KEYS)}")
         if not isinstance(values.get("task"), str):
             raise ValueError(f"sweep: task is {values.get('task')!r}; accepted: {', '.join(TASKS)}, or module:function")
+        if not isinstance(values.get("root"), str | None):
+            raise ValueError(f"sweep: root is {values['root']!r}; accepted: a folder, or a URL")
         work, kind = task_of(values["task"])
         parts = {key: _mapping(key, values.get(key)) for key in ("fixed", "grid", "either")}
         branches = {name: _mapping(f"either {name}", branch) for name, branch in parts["either"].items()}
@@ -89,7 +91,7 @@ def read_grid(
     "A grid from its file; raises `ValueError` or `FileNotFoundError`."
     try:
         values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: no YAML ({str(error).splitlines()[0]}); accepted: a file with task, fixed, grid, either and root") from error
     if not isinstance(values, dict):
         raise ValueError(f"{path}: holds a {type(values).__name__}; accepted: a file with task, fixed, grid, either and root")

@@ -83,7 +83,7 @@ def read_parameters(
     for path in args.file if files is None else files:
         try:
             found = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-        except yaml.YAMLError as error:
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
             raise ValueError(f"file: {path} is no YAML ({str(error).splitlines()[0]}); accepted: lines such as `lr: 0.1`") from error
         if not isinstance(found, dict | None):
             raise ValueError(f"file: {path} holds a {type(found).__name__}; accepted: lines such as `lr: 0.1`")

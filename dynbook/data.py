@@ -277,6 +277,8 @@ def load_dataset(
     "Load a dataset by name, path or torch `Dataset`; never downloads unless asked."
     if val not in ("holdout", "test"):
         raise ValueError(f"val: got {val!r}; accepted: holdout, test")
+    if size is not None and size < 1:
+        raise ValueError(f"size: got {size}; accepted: a number of pixels ≥ 1")
     fit, held = read_source(source, data_root(root), download, None if (via or canvas or pad) else size)
     mean, std = _statistics(source, fit, normalise)
     geometry = Geometry(size, via, canvas, pad)

@@ -186,10 +186,13 @@ def _about(self: Observer) -> dict:
 def read_weights(
     path: str | Path,  # .safetensors, or what torch.save wrote
 ) -> dict[str, Tensor]:
-    "The weights in a file; no pickle is run."
+    "The weights in a file; no pickle is run. Raises `ValueError` for a file that is neither."
     if not Path(path).is_file():
         raise FileNotFoundError(f"weights: got {path}, which is no file; accepted: .safetensors, or a state dictionary of torch.save")
-    found = load_file(path) if Path(path).suffix == ".safetensors" else torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        found = load_file(path) if Path(path).suffix == ".safetensors" else torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # the two readers have many
+        raise ValueError(f"weights: {path} cannot be read ({type(error).__name__}); accepted: .safetensors, or a state dictionary of torch.save with nothing but tensors") from error
     return found.get("state_dict", found) if isinstance(found, dict) else found
 
 

@@ -255,7 +255,9 @@ DEFAULT_STEPS = ("train", "saturation", "flops", "probes", "rf")
 def check_steps(
     steps: Sequence[str],  # names
 ) -> tuple[str, ...]:
-    "The steps, `train` first; raises `ValueError` for a name that is not registered."
+    "The steps, `train` first; raises `ValueError` if there are none, or for a name that is not registered."
+    if not steps:
+        raise ValueError(f"steps: got none; accepted: {', '.join(STEPS)}")
     for step in steps:
         if step not in STEPS:
             raise ValueError(f"steps: got {step!r}; accepted: {', '.join(STEPS)}")
