@@ -125,6 +125,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                          'dynbook/chaos/ftle_figures.py')},
             'dynbook.chaos.linear': { 'dynbook.chaos.linear.Prediction': ('chaos/linear.html#prediction', 'dynbook/chaos/linear.py'),
                                       'dynbook.chaos.linear.Timing': ('chaos/linear.html#timing', 'dynbook/chaos/linear.py'),
+                                      'dynbook.chaos.linear._best_call': ('chaos/linear.html#_best_call', 'dynbook/chaos/linear.py'),
                                       'dynbook.chaos.linear._methods': ('chaos/linear.html#_methods', 'dynbook/chaos/linear.py'),
                                       'dynbook.chaos.linear._predict': ('chaos/linear.html#_predict', 'dynbook/chaos/linear.py'),
                                       'dynbook.chaos.linear.measure': ('chaos/linear.html#measure', 'dynbook/chaos/linear.py'),
