@@ -47,7 +47,7 @@ def _tensor(value: object) -> Tensor | None:
         value = value[0] if value else None
     return value if isinstance(value, Tensor) else None
 
-
+# %% ../nbs/core/20_activations.ipynb #capture
 @contextmanager
 def capture(
     model: nn.Module,  # not modified

@@ -81,7 +81,7 @@ def _active_basis(basis: Basis, Z: Tensor, reached: Tensor) -> ActiveBasis:
     biases = torch.ones(rows * (columns - h), dtype=torch.bool, device=Z.device)
     return ActiveBasis(basis, turns, torch.cat([inputs.reshape(-1), weights, biases]).nonzero()[:, 0])
 
-
+# %% ../nbs/core/23b_active.ipynb #active
 @patch
 def active(
     self: BatchHessian,
@@ -97,7 +97,7 @@ def active(
 # %% ../nbs/core/23b_active.ipynb #modes
 DRIVER = "stevd" if hasattr(lapack, "dstevd") else "stev"  # divide and conquer, where SciPy has it (not in 1.15)
 
-
+# %% ../nbs/core/23b_active.ipynb #modes-2
 @dataclass(frozen=True)
 class Modes:
     "Eigenvalues of a symmetric matrix, and its eigenvectors as two factors, U = Q Z."

@@ -59,7 +59,7 @@ def _torchvision(name: str, by_split: bool = False, **kw: str) -> Callable[[Path
 
     return fetch
 
-
+# %% ../nbs/core/02_catalogue.ipynb #archive
 def _archive(url: str, md5: str) -> Callable[[Path], object]:
     def fetch(root: Path) -> None:
         from torchvision.datasets.utils import download_and_extract_archive
@@ -197,7 +197,7 @@ def _read_digits() -> tuple[Images, None]:
     x = torch.tensor(rows[:, :-1] / 16, dtype=torch.float32).view(-1, 1, 8, 8)
     return Images(x, torch.tensor(rows[:, -1]).long(), DIGITS), None
 
-
+# %% ../nbs/core/02_catalogue.ipynb #read-pair
 def _read_pair(pair: Sequence[torch.utils.data.Dataset]) -> tuple[Images, Images | None]:
     "One or two map-style torch datasets of (picture, label) pairs, read into memory."
     out = []

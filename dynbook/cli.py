@@ -56,7 +56,7 @@ def main(
     sys.stderr.write(f"dynbook: {_one_line(problem)}\n")
     return code
 
-
+# %% ../nbs/cli.ipynb #one-line
 def _one_line(error: BaseException) -> str:
     "An error as a sentence; of a failed notebook, the last line of its own error."
     if isinstance(error, OSError) and error.strerror:

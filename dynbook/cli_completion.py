@@ -27,7 +27,7 @@ def _options(parser: argparse.ArgumentParser) -> list[str]:
     "All flags of a parser."
     return [flag for action in parser._actions for flag in action.option_strings]
 
-
+# %% ../nbs/cli_completion.ipynb #named
 def _named(command: str) -> list[str]:
     "Names that the first argument of a command may have, apart from files."
     if command == "figure":
@@ -73,7 +73,7 @@ complete -o default -F _dynbook dynbook"""
 def _zsh(first: Sequence[str], table: dict[str, list[str]]) -> str:
     return "autoload -U +X bashcompinit && bashcompinit\n" + _bash(first, table)
 
-
+# %% ../nbs/cli_completion.ipynb #fish
 def _fish(first: Sequence[str], table: dict[str, list[str]]) -> str:
     lines = [f"complete -c dynbook -n __fish_use_subcommand -a {shlex.quote(' '.join(first))}"]
     for name, words in table.items():

@@ -27,7 +27,7 @@ def cmd_models(args: argparse.Namespace) -> int:
         say(name)
     return 0
 
-
+# %% ../nbs/cli_data.ipynb #cmd-data
 def cmd_data(args: argparse.Namespace) -> int:
     "List datasets, or describe (fetch) one."
     from dynbook.catalogue import data_root, list_datasets

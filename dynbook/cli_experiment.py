@@ -31,7 +31,7 @@ def cmd_experiment(args: argparse.Namespace) -> int:
     say(f"{sum(map(bool, outcomes))} of {len(outcomes)} experiments are done; logs under {', '.join(sorted({o.config.logs_dir for o in outcomes}))}")
     return 0 if all(outcomes) else FAILED
 
-
+# %% ../nbs/cli_experiment.ipynb #list
 def _list(args: argparse.Namespace) -> int:
     "The experiments of a file, and where their results lie or will lie."
     from dynbook.saturation.experiment import check_steps, load_plugins

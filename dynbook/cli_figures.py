@@ -32,7 +32,7 @@ def _lines(figures: list[FigureNotebook], costs: dict[str, float]) -> list[str]:
         rows.append([figure.stem, cost, _state(figure_record(figure)), "yes" if figure.paper_file else "–", figure.claim])
     return columns(rows, right=[1])
 
-
+# %% ../nbs/cli_figures.ipynb #cmd-figures
 def cmd_figures(args: argparse.Namespace) -> int:
     "List the figures."
     chosen = [f for f in list_figures() if args.chapter in (None, f.chapter)]
@@ -62,7 +62,7 @@ def _describe(figure: FigureNotebook) -> int:
         say(line)
     return 0
 
-
+# %% ../nbs/cli_figures.ipynb #cmd-figure
 def cmd_figure(args: argparse.Namespace) -> int:
     "Execute a figure notebook."
     from dynbook.runs import writable

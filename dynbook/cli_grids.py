@@ -49,7 +49,7 @@ def task_of(
 # %% ../nbs/cli_grids.ipynb #grid-class
 KEYS = ("task", "fixed", "grid", "either", "root")
 
-
+# %% ../nbs/cli_grids.ipynb #grid
 @dataclass(frozen=True)
 class Grid:
     "Runs of one task."
@@ -78,7 +78,7 @@ class Grid:
         axes = parts["grid"] | ({"either": Alternatives(branches)} if branches else {})
         return cls(work, tuple(dict.fromkeys(from_dict(kind, parts["fixed"] | one) for one in grid(axes))), values.get("root"))
 
-
+# %% ../nbs/cli_grids.ipynb #mapping
 def _mapping(key: str, value: object) -> dict:
     if not isinstance(value, dict | None):
         raise ValueError(f"sweep: {key} is {value!r}; accepted: names with values")
@@ -106,7 +106,7 @@ def run(
     "Execute what is missing."
     return sweep(self.configs, self.work, engine, self.root)[1]
 
-
+# %% ../nbs/cli_grids.ipynb #table
 @patch
 def table(self: Grid) -> pd.DataFrame:
     "The rows of all finished runs, with their configurations in front."

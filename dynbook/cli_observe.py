@@ -59,7 +59,7 @@ def cmd_report(args: argparse.Namespace) -> int:
     say(f"page: {args.output} ({len(seen.table)} readings; .ipynb, .csv and .json beside it)")
     return 0
 
-
+# %% ../nbs/cli_observe.ipynb #check-csv
 def _check_csv(args: argparse.Namespace) -> None:
     "Before the work: whether its table can be written."
     from dynbook.runs import writable
@@ -75,7 +75,7 @@ def _write_csv(args: argparse.Namespace, table: "pd.DataFrame") -> None:
         with atomic_path(args.csv) as beside:
             table.to_csv(beside)
 
-
+# %% ../nbs/cli_observe.ipynb #cmd-probe
 def cmd_probe(args: argparse.Namespace) -> int:
     "A linear probe on every layer."
     from dynbook.data import Split
@@ -137,7 +137,7 @@ def _report_parser(sub: argparse._SubParsersAction) -> None:
     report.add_argument("-n", type=int, default=512, metavar="N", help="examples that the lenses look at (default: 512)")
     report.add_argument("--lens", action="append", choices=LENSES, help="one lens; may be repeated (default: all)")
 
-
+# %% ../nbs/cli_observe.ipynb #add-parsers
 def add_parsers(
     sub: argparse._SubParsersAction,  # of the parser of `dynbook`
 ) -> None:

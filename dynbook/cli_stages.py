@@ -41,7 +41,7 @@ STAGES = {
     "plot": ("draw the metrics of a run", ["plot runs/long", "plot runs/long -m scale --place features.conv0_1.conv --per unit"]),
 }
 
-
+# %% ../nbs/cli_stages.ipynb #add-parsers
 def add_parsers(
     sub: argparse._SubParsersAction,  # of the parser of `dynbook`
 ) -> None:

@@ -41,7 +41,7 @@ def cmd_sweep(args: argparse.Namespace) -> int:
     say(_tally(grid))
     return FAILED if any(not o for o in outcomes) else 0
 
-
+# %% ../nbs/cli_sweep.ipynb #list
 def _list(grid: "Grid") -> int:
     from dynbook.config import to_dict
 
@@ -79,7 +79,7 @@ def cmd_status(args: argparse.Namespace) -> int:
     say(_tally(grid))
     return 0
 
-
+# %% ../nbs/cli_sweep.ipynb #cmd-cancel
 def cmd_cancel(args: argparse.Namespace) -> int:
     "Cancel the jobs of a grid."
     from dynbook.cli_grids import read_grid
@@ -93,7 +93,7 @@ def cmd_cancel(args: argparse.Namespace) -> int:
     say(f"{len(jobs)} jobs cancelled")
     return 0
 
-
+# %% ../nbs/cli_sweep.ipynb #cmd-collect
 def cmd_collect(args: argparse.Namespace) -> int:
     "Join the tables of all finished runs."
     from dynbook.cli_grids import read_grid

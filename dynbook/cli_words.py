@@ -34,7 +34,7 @@ def at_least(
         if value is not None and value < low:
             raise ValueError(f"{name.replace('_', '-')}: got {value}; accepted: a whole number ≥ {low}")
 
-
+# %% ../nbs/cli_words.ipynb #columns
 def columns(
     rows: Sequence[Sequence[str]],  # cells, all rows of the same length
     right: Sequence[int] = (),  # columns that are aligned to the right
@@ -71,7 +71,7 @@ def add_parameters(
     parser.add_argument("-p", "--parameter", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help=f"{what}; may be repeated")
     parser.add_argument("-f", "--file", action="append", default=[], metavar="YAML", help="parameters from a file; -p goes before it")
 
-
+# %% ../nbs/cli_words.ipynb #read-parameters
 def read_parameters(
     args: argparse.Namespace,  # of a command with `add_parameters`
     files: Sequence[str | Path] | None = None,  # instead of the files that were named

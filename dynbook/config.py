@@ -55,7 +55,7 @@ def _type_name(hint: object) -> str:
         return "a list of " + _NAMES.get(typing.get_args(hint)[0], "values").removeprefix("a ") + "s"
     return _NAMES.get(hint, getattr(hint, "__name__", str(hint)))
 
-
+# %% ../nbs/core/14_config.ipynb #convert
 def _convert(value: object, hint: object) -> object:
     "The value as the type `hint`, or raise `TypeError`; ints become floats, lists become tuples, nothing else changes."
     origin = typing.get_origin(hint)
@@ -84,7 +84,7 @@ def _check_limits(field: dataclasses.Field, value: object) -> bool:
     tests = {"gt": lambda v, b: v > b, "ge": lambda v, b: v >= b, "lt": lambda v, b: v < b, "le": lambda v, b: v <= b}
     return all(math.isfinite(v) and all(test(v, m[k]) for k, test in tests.items() if m.get(k) is not None) for v in numbers)
 
-
+# %% ../nbs/core/14_config.ipynb #config
 @dataclass(frozen=True)
 class Config:
     "Base of all configurations: validated when made, named by its content."
@@ -122,7 +122,7 @@ def config_hash(
     content = {"kind": type(config).__name__, "version": version or dynbook.__version__, "config": to_dict(config)}
     return hashlib.sha256(json.dumps(content, sort_keys=True, allow_nan=False).encode()).hexdigest()[:12]
 
-
+# %% ../nbs/core/14_config.ipynb #from-dict
 def from_dict(
     cls: type[Config],  # the class to make
     values: Mapping[str, object],  # field name -> value

@@ -35,7 +35,7 @@ def flatten(
         raise ValueError(f"model: got parameters of type {', '.join(sorted({str(p.dtype) for p in named.values()}))}; accepted: all float32 or all float64")
     return torch.cat([p.detach().reshape(-1) for p in named.values()])
 
-
+# %% ../nbs/core/22_curvature.ipynb #unflatten
 def unflatten(
     theta: Tensor,  # (P,) or (P, …): further axes stay
     model: nn.Module,  # gives names and shapes
@@ -48,7 +48,7 @@ def unflatten(
     parts = theta.split(sizes)
     return {k: v.reshape(*p.shape, *theta.shape[1:]) for (k, p), v in zip(named.items(), parts)}
 
-
+# %% ../nbs/core/22_curvature.ipynb #networkloss
 @dataclass(frozen=True)
 class NetworkLoss:
     "A batch's loss as a pure function of the parameter vector, or of its pieces."
@@ -66,7 +66,7 @@ class NetworkLoss:
         buffers = {k: v.clone() for k, v in self.model.named_buffers()}
         return self.loss_fn(functional_call(self.model, (pieces, buffers), (self.x,)), self.y)
 
-
+# %% ../nbs/core/22_curvature.ipynb #flat-loss
 def flat_loss(
     model: nn.Module,  # any network; its mode (training, evaluation) counts
     x: Tensor,  # (N, …) inputs
@@ -101,7 +101,7 @@ def scalar_loss(
     "The same loss; raises `ValueError` when its value is not one real number that depends on the parameters."
     return lambda theta: _one_number(loss(theta))
 
-
+# %% ../nbs/core/22_curvature.ipynb #one-number
 def _one_number(value: Tensor) -> Tensor:
     "The value; to be called while it is differentiated."
     if value.ndim or value.dtype not in (torch.float32, torch.float64):
@@ -153,7 +153,7 @@ def _strips(loss: NetworkLoss, theta: Tensor) -> Iterator[tuple[int, int, Callab
         yield first, last, _layer_pull(loss, fixed, tail, names)
         fixed, tail, first = fixed | {k: tail[k] for k in names}, {k: v for k, v in tail.items() if k not in names}, last
 
-
+# %% ../nbs/core/22_curvature.ipynb #layer-pull
 def _layer_pull(loss: NetworkLoss, fixed: dict, moving: dict, names: list[str]) -> Callable[[Tensor], Tensor]:
     "The gradient by the named parameters, linearised in all that move."
 
@@ -178,7 +178,7 @@ def blocks(
     split = list(sizes.values())
     return {a: dict(zip(sizes, row.split(split, dim=1))) for a, row in zip(sizes, matrix.split(split))}
 
-
+# %% ../nbs/core/22_curvature.ipynb #layer-blocks
 def layer_blocks(
     model: nn.Module,  # any network
     x: Tensor,  # (N, …) inputs
@@ -195,7 +195,7 @@ def layer_blocks(
         found[names[0].rpartition(".")[0]] = vmap(_layer_pull(loss, fixed, mine, names))(eye)
     return found
 
-
+# %% ../nbs/core/22_curvature.ipynb #per-example
 def per_example(
     model: nn.Module,  # any network without statistics over the batch
     x: Tensor,  # (N, …) inputs

@@ -80,7 +80,7 @@ def inputs(
         x = self.augment(x, generator)
     return self._normalise(to_float(x, dtype))
 
-
+# %% ../nbs/core/03_data.ipynb #normalise
 @patch
 def _normalise(self: Split, x: Tensor) -> Tensor:
     if self.mean is None:
@@ -111,7 +111,7 @@ def batches(
         plain = self if augment else replace(self, augment=None)
         yield plain.inputs(index, noise, dtype), self.y[index]
 
-
+# %% ../nbs/core/03_data.ipynb #n-batches
 @patch
 def n_batches(
     self: Split,
@@ -188,7 +188,7 @@ def balanced_subset(
         rank[where] = torch.arange(len(where))
     return order[(rank * (int(labels.max()) + 1) + labels).argsort()[:n]]
 
-
+# %% ../nbs/core/03_data.ipynb #flip-labels
 def flip_labels(
     y: Tensor,  # (n,) labels
     rate: float,  # share of labels to replace, 0 … 1
@@ -228,7 +228,7 @@ class Geometry:
             return pad_to(x, self.size, self.pad)
         return resize(x, self.size) if self.size else x
 
-
+# %% ../nbs/core/03_data.ipynb #channel-statistics
 def channel_statistics(
     x: Tensor | LazyImages,  # (n, C, …) uint8 or float
     per_channel: bool = True,  # False: one mean and standard deviation over everything

@@ -51,7 +51,7 @@ class Ranks:
         if self.size > 1:
             dist.barrier()
 
-
+# %% ../nbs/core/27_distributed.ipynb #ranks-2
 @contextlib.contextmanager
 def ranks(
     device: str = "cpu",  # "cpu" (gloo) or "cuda" (nccl, one GPU per rank)
@@ -101,7 +101,7 @@ class ShardedLearner(Learner):
             self.model, self.loss_fn = model, self.local_loss
         return self._whole_loss(loss)
 
-
+# %% ../nbs/core/27_distributed.ipynb #splittable
 def _splittable(model: nn.Module, ranks: Ranks) -> nn.Module:
     "The model with synchronised normalisations; raises `ValueError` where there are none to be had."
     norms = [name for name, m in model.named_modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
@@ -135,7 +135,7 @@ def _width(mean: Tensor | None, ranks: Ranks) -> int:
     dist.all_reduce(width, dist.ReduceOp.MAX)
     return int(width)
 
-
+# %% ../nbs/core/27_distributed.ipynb #merge-moments
 def merge_moments(
     moments: Moments | ClassMoments,  # of this rank's rows; unchanged
     ranks: Ranks,  # who takes part
@@ -160,7 +160,7 @@ def merge_moments(
             whole.merge(part)
     return whole
 
-
+# %% ../nbs/core/27_distributed.ipynb #scatter-shape
 def _scatter_shape(moments: Moments | ClassMoments, d: int) -> tuple[int, ...]:
     if isinstance(moments, ClassMoments):
         c = moments.n_classes
@@ -197,7 +197,7 @@ class RankCheckpoints(Checkpoints):
         self.ranks.wait()
         return found
 
-
+# %% ../nbs/core/27_distributed.ipynb #run-together-2
 def run_together(
     config: Config,  # what to run
     fn: Callable[[Config, Run, RankCheckpoints], pd.DataFrame],  # the work of every rank; rank 0's table counts

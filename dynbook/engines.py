@@ -56,7 +56,7 @@ class Engine(Protocol):
         "Call `task` on every configuration; never raises for a run that fails."
         ...
 
-
+# %% ../nbs/core/16_engines.ipynb #attempt
 def attempt(
     task: Task,  # what to do
     config: Config,  # with which run
@@ -103,7 +103,7 @@ def _work(pipe: Connection, slot: int, n_workers: int, n_gpus: int) -> None:
             return
         pipe.send(attempt(task, config))
 
-
+# %% ../nbs/core/16_engines.ipynb #worker
 class _Worker:
     "A process and the run it is at."
 
@@ -157,7 +157,7 @@ class Processes:
                 worker.process.terminate()
         return outcomes
 
-
+# %% ../nbs/core/16_engines.ipynb #hand-out
 def _hand_out(task: Task, queue: list, workers: list[_Worker], n: int, n_gpus: int) -> None:
     "Give every idle worker something to do; replace the dead."
     for i, worker in enumerate(workers):
@@ -183,7 +183,7 @@ def _typed(name: str, text: str, hint: object) -> object:
         raise ValueError(f"engine: got {name}={text}; accepted: {names or 'a value that only Python code can give'}")
     return value
 
-
+# %% ../nbs/core/16_engines.ipynb #make-engine-2
 def make_engine(
     text: str,  # "here", "processes:n_workers=4", "slurm:minutes=240,partition=gpu,sbatch_account=lab"
 ) -> Engine:
@@ -239,7 +239,7 @@ def collect(
     parts = [_join(list(pairs)) for _, pairs in alike]
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
 
-
+# %% ../nbs/core/16_engines.ipynb #join
 def _join(pairs: list[tuple[Config, pd.DataFrame]]) -> pd.DataFrame:
     "Runs of one kind, with tables of the same columns: two joins for all of them instead of two for each."
     table = pd.concat([t for _, t in pairs], ignore_index=True)
@@ -285,7 +285,7 @@ def finish_runs(
         left = [o.config for o in outcomes if not o]
         time.sleep(wait if left else 0)
 
-
+# %% ../nbs/core/16_engines.ipynb #run-all-2
 def run_all(
     configs: Sequence[Config],  # what to run
     work: Callable[[Config, Run], pd.DataFrame],  # does it, as for `run_or_load`
@@ -300,4 +300,3 @@ def run_all(
         return [patiently(c, work, root, force) for c in bar(configs, progress)]
     finish_runs(configs, work, engine, root, force)
     return [run_table(c, root) for c in configs]
-

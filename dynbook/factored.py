@@ -48,7 +48,7 @@ class Basis:
     def _last(self) -> int:
         return 0 if self.Q2 is None else self.P - self._first
 
-
+# %% ../nbs/core/23_factored.ipynb #compress
 @patch
 def compress(
     self: Basis,
@@ -66,7 +66,6 @@ def compress(
             first.addcmul_(self.Q[-1][:, None], bias[:, None])
     self._turn_last(self.Q2 if self.Q2 is None else self.Q2.T, V[self._first :], u[at:])
     return u.reshape(self.r, *v.shape[1:])
-
 
 # %% ../nbs/core/23_factored.ipynb #lift
 @patch
@@ -93,7 +92,7 @@ def add_lift_(
         raise ValueError(f"V, u: got shapes {tuple(V.shape)}, {tuple(u.shape)}; accepted: ({self.P}, k), contiguous, and ({self.r}, k)")
     return self._write(V, u, 1, alpha)
 
-
+# %% ../nbs/core/23_factored.ipynb #write
 @patch
 def _write(self: Basis, V: Tensor, U: Tensor, beta: int, alpha: float) -> Tensor:
     "V = β V + α E U; β is 0 or 1."
@@ -158,7 +157,7 @@ def _lift_rest(self: Basis, U: Tensor) -> Tensor:
     self._turn_last(self.Q2, U, V)
     return V
 
-
+# %% ../nbs/core/23_factored.ipynb #expand-first
 @patch
 def _expand_first(self: Basis, K: Tensor, out: Tensor) -> None:
     "The blocks between units of the first layer: one product per unit, written into its place."
@@ -182,7 +181,7 @@ class Eigen:
     U: Tensor  # (r, r) columns, in core coordinates
     n_null: int  # further eigenvalues that are exactly zero
 
-
+# %% ../nbs/core/23_factored.ipynb #batchhessian
 @dataclass(frozen=True)
 class BatchHessian:
     "The exact Hessian of one minibatch, H = E K Eᵀ, with its loss and gradient."
@@ -252,7 +251,7 @@ def _square_end(out: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     second = torch.eye(out.shape[1], dtype=out.dtype, device=out.device) * (2 / out.numel())
     return delta.square().mean(), 2 * delta / out.numel(), second.expand(len(out), -1, -1)
 
-
+# %% ../nbs/core/23_factored.ipynb #ends
 ENDS: dict[LossFn, Callable[[Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]] = {cross_entropy: _softmax_end, squared_error: _square_end}
 
 # %% ../nbs/core/23_factored.ipynb #closed-core
@@ -271,7 +270,7 @@ def _closed_core(z: Tensor, Z: Tensor, act: nn.Module, last: nn.Linear, end: Cal
     gradient = [((hidden * s1).T @ Z).reshape(-1), (delta.T @ a).reshape(-1)] + ([] if last.bias is None else [delta.sum(0)])
     return loss, torch.cat(gradient), core
 
-
+# %% ../nbs/core/23_factored.ipynb #assemble
 def _assemble(M: Tensor, Z: Tensor, SB: Tensor, S: Tensor, D: Tensor, a: Tensor) -> Tensor:
     "The core from its parts, written into its place; the last layer's columns are weights first, then biases."
     (N, h, _), k, C, width = M.shape, Z.shape[1], S.shape[1], a.shape[1]
@@ -314,7 +313,7 @@ def _input_span(first: nn.Linear, x: Tensor) -> tuple[Tensor, Tensor]:
     Q, R = torch.linalg.qr(x.T)
     return Q, R.T
 
-
+# %% ../nbs/core/23_factored.ipynb #output-basis
 def _output_basis(C: int, like: Tensor) -> Tensor:
     "Orthonormal columns (C, C - 1) orthogonal to the vector of ones."
     ones = torch.ones(C, 1, dtype=like.dtype, device=like.device)
@@ -364,7 +363,7 @@ def of(
         kinks = (Z, z > 0) if type(parts[1]) is nn.ReLU else None
         return BatchHessian(*_closed_core(z, Z, parts[1], parts[2], ENDS[loss_fn], y, Q2), basis, kinks)
 
-
+# %% ../nbs/core/23_factored.ipynb #generic
 def _generic(loss: FlatLoss, core_theta: Tensor, basis: Basis) -> BatchHessian:
     gradient, value = grad_and_value(scalar_loss(loss))(core_theta)
     return BatchHessian(value, gradient, hessian(loss, core_theta), basis)

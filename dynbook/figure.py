@@ -25,7 +25,7 @@ class CriterionFailed(AssertionError):
 
 _RELATIONS = {"<": lambda a, b: a < b, "≤": lambda a, b: a <= b, ">": lambda a, b: a > b, "≥": lambda a, b: a >= b, "=": lambda a, b: a == b}
 
-
+# %% ../nbs/core/19_figure.ipynb #criteria
 @dataclass
 class Criteria:
     "Measured values beside their thresholds."
@@ -67,7 +67,7 @@ def frame(self: Criteria) -> pd.DataFrame:
     "The criteria as a table."
     return pd.DataFrame(self.rows)
 
-
+# %% ../nbs/core/19_figure.ipynb #enforce
 @patch
 def enforce(
     self: Criteria,
@@ -105,7 +105,7 @@ def finish_figure(
     record = {"figure": stem, "config": to_dict(config), "criteria": criteria.rows, **(notes or {})}
     return save_figure(fig, table, figure_folder(config, out_dir) / stem, record)
 
-
+# %% ../nbs/core/19_figure.ipynb #relative
 def relative(
     paths: Iterable[Path],  # files
 ) -> list[str]:  # relative to the project (the working directory outside of a checkout) where they lie in it

@@ -121,7 +121,7 @@ def _announce(steps: Iterator[Step], learner: Learner | Ensemble, before_epoch: 
         if before_epoch and step.ends_epoch and step.epoch + 1 < epochs:
             before_epoch(step.epoch + 1)
 
-
+# %% ../nbs/core/13_fitting.ipynb #drive
 def _drive(
     state: _Progress, steps: Iterator[Step], val: Split | None, after_step: Callable | None, store: object | None, save_every: int, shown: tqdm
 ) -> None:

@@ -65,7 +65,7 @@ OTHER += (F.hardsigmoid, F.logsigmoid, torch.exp, torch.square)
 OPERATIONS |= {"homogeneous": HOMOGENEOUS, "odd": ODD, "activation": (*OTHER, nn.Hardtanh, F.hardtanh)}
 _KIND = {target: kind for kind, targets in OPERATIONS.items() for target in targets}
 
-
+# %% ../nbs/core/05_graph.ipynb #operation-2
 def operation(
     node: fx.Node,  # a node of a traced graph
     modules: dict[str, nn.Module],  # the traced module's `named_modules`
@@ -133,7 +133,7 @@ def _one(x: Tensor | Sequence[Tensor]) -> tuple[Tensor, ...]:
     "The first example of each input."
     return tuple(part[:1].detach() for part in ((x,) if isinstance(x, Tensor) else x))
 
-
+# %% ../nbs/core/05_graph.ipynb #trace
 def trace(
     model: nn.Module,  # any module; it is not modified
     x: Tensor | Sequence[Tensor],  # an example input (or inputs) with a batch axis; one example is enough
@@ -156,7 +156,7 @@ def trace(
         _record(traced, _one(x))
     return traced
 
-
+# %% ../nbs/core/05_graph.ipynb #record
 def _record(traced: fx.GraphModule, x: tuple[Tensor, ...]) -> None:
     recorder = _Recorder(traced)
     try:
@@ -174,7 +174,7 @@ def argument(
     "An argument of a call, by position or keyword."
     return node.args[position] if len(node.args) > position else node.kwargs.get(name, default)
 
-
+# %% ../nbs/core/05_graph.ipynb #parameter-name
 def parameter_name(
     node: fx.Node,  # a layer node
     modules: dict[str, nn.Module],  # the traced module's `named_modules`

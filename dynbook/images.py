@@ -64,7 +64,7 @@ def _window_index(start: Tensor, length: int) -> Tensor:
     "Indices (B, length) of a window that begins at `start` (B,)."
     return start[:, None] + torch.arange(length, device=start.device)
 
-
+# %% ../nbs/core/00_images.ipynb #place-on-canvas
 def place_on_canvas(
     x: Tensor,  # images (B, C, H, W)
     size: int,  # height and width of the canvas, at least H and W
@@ -167,7 +167,7 @@ def augmentation(
         raise ValueError(f"augment: got {unknown[0]!r}; accepted: none, {', '.join(AUGMENTATIONS)}, joined with '+'")
     return partial(_chain, [AUGMENTATIONS[name] for name in names.split("+")])
 
-
+# %% ../nbs/core/00_images.ipynb #chain
 def _chain(steps: list[Callable], x: Tensor, generator: torch.Generator) -> Tensor:
     for step in steps:
         x = step(x, generator)

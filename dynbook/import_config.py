@@ -43,7 +43,7 @@ def origin_of_file(
         raise ValueError(f"configuration: keys {', '.join(map(str, content)) or '(none)'} belong to none of the originals; accepted: {looks}")
     return best
 
-
+# %% ../nbs/import_config.ipynb #origin-of-line
 def origin_of_line(
     words: Sequence[str],  # of a command line
 ) -> str:  # mechanics or chaos
@@ -72,7 +72,7 @@ def read_source(
     rest = [w for w in words if w != files[0] or f"--config {w}" in " ".join(words) or f"-c {w}" in " ".join(words)]
     return (None, content) if isinstance(content, list) else (content, rest)
 
-
+# %% ../nbs/import_config.ipynb #read
 def _read(path: Path) -> Content | list[str]:
     "A mapping, or the words of a command line."
     text = path.read_text(encoding="utf-8")

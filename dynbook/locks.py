@@ -38,7 +38,7 @@ def _born(pid: int) -> str | None:
     fields = stat.read_text().rsplit(")", 1)[1].split()
     return None if fields[0] == "Z" else fields[19]
 
-
+# %% ../nbs/core/14b_locks.ipynb #slurm-job
 def slurm_job() -> tuple[str, int] | None:
     "Name of the Slurm job that this process belongs to, and how often it was requeued; None outside of Slurm."
     env = os.environ
@@ -58,7 +58,7 @@ def _stale(path: Path) -> bool:
         return age > SILENCE
     return _dead(owner, age)
 
-
+# %% ../nbs/core/14b_locks.ipynb #dead
 def _dead(owner: Mapping[str, object], age: float) -> bool:
     "Whether the owner of a lock whose last sign of life is `age` seconds old is gone."
     now = slurm_job()
@@ -93,7 +93,7 @@ def lock(
     finally:
         beside.unlink(missing_ok=True)
 
-
+# %% ../nbs/core/14b_locks.ipynb #take
 def _take(path: Path, beside: Path) -> None:
     "Link our note to the lock's name, which only one process can do; a stale lock is moved away first."
     for _ in range(3):
@@ -133,7 +133,7 @@ def _remove_stale(path: Path) -> None:
         os.close(descriptor)
         guard.unlink(missing_ok=True)
 
-
+# %% ../nbs/core/14b_locks.ipynb #beat
 def _beat(path: Path, stop: threading.Event) -> None:
     while not stop.wait(HEARTBEAT):
         with contextlib.suppress(OSError):

@@ -40,7 +40,7 @@ def make_activation(
 def _norm(kind: bool, width: int, dims: int = 2) -> list[tuple[str, nn.Module]]:
     return [("norm", (nn.BatchNorm1d if dims == 1 else nn.BatchNorm2d)(width))] if kind else []
 
-
+# %% ../nbs/core/04_models.ipynb #named
 def _named(*parts: tuple[str, nn.Module]) -> nn.Sequential:
     return nn.Sequential(OrderedDict(parts))
 
@@ -243,7 +243,7 @@ class DenseLayer(nn.Module):
 # %% ../nbs/core/04_models.ipynb #densenet
 DENSENET_BLOCKS = {121: (6, 12, 24, 16), 161: (6, 12, 36, 24), 169: (6, 12, 32, 32), 201: (6, 12, 48, 32)}
 
-
+# %% ../nbs/core/04_models.ipynb #densenet-2
 def densenet(
     num_classes: int = 10,  # outputs
     in_channels: int = 3,  # input channels
@@ -362,7 +362,7 @@ def _torchvision_model(name: str, num_classes: int, in_channels: int, weights: s
 # %% ../nbs/core/04_models.ipynb #initialise
 INITIALISERS = ("default", "normal", "xavier", "xavier_uniform", "kaiming", "orthogonal")
 
-
+# %% ../nbs/core/04_models.ipynb #initialise-2
 def initialise(
     model: nn.Module,  # changed in place
     scheme: str,  # one of INITIALISERS

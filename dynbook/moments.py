@@ -22,7 +22,7 @@ def _scatter(x: Tensor, kind: str) -> Tensor:
 def _outer(d: Tensor, kind: str) -> Tensor:
     return {"full": lambda: torch.outer(d, d), "diagonal": lambda: d.square(), "trace": lambda: d.square().sum()}[kind]()
 
-
+# %% ../nbs/core/21_moments.ipynb #moments
 @dataclass
 class Moments:
     "Count, mean and scatter of rows that arrive in batches; `scatter` is 'full' (d, d), 'diagonal' (d,) or 'trace' ()."
@@ -74,7 +74,7 @@ def merge(
         raise ValueError(f"other: has scatter {other.scatter!r}; accepted: {self.scatter!r}")
     return self if other.n == 0 else self._merge(other.n, other.mean, other.s)
 
-
+# %% ../nbs/core/21_moments.ipynb #covariance
 @patch
 def covariance(
     self: Moments,
@@ -137,7 +137,7 @@ def _class_sums(x: Tensor, y: Tensor, n_classes: int, scatter: str) -> tuple[Ten
         s = torch.stack([centred[y == c].T @ centred[y == c] for c in range(n_classes)])
     return n, mean, s
 
-
+# %% ../nbs/core/21_moments.ipynb #deviation-sums
 @patch
 def _deviation_sums(self: ClassMoments, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     "Counts, means and traces of one batch, by deviations from the class means so far (at first, from the batch's own)."
@@ -153,7 +153,7 @@ def _deviation_sums(self: ClassMoments, x: Tensor, y: Tensor) -> tuple[Tensor, T
     mean = torch.where((n > 0)[:, None], reference.double() + total / count[:, None], 0)
     return n, mean, (torch.zeros_like(count).index_add(0, y, squares) - total.square().sum(1) / count).clamp(min=0)
 
-
+# %% ../nbs/core/21_moments.ipynb #merge-2
 @patch
 def _merge(self: ClassMoments, n: Tensor, mean: Tensor, s: Tensor) -> ClassMoments:
     if self.mean is None:
@@ -187,7 +187,7 @@ def merge(
         raise ValueError(f"other: has {other.n_classes} classes, scatter {other.scatter!r}; accepted: {self.n_classes}, {self.scatter!r}")
     return self if other.mean is None else self._merge(other.n, other.mean, other.s)
 
-
+# %% ../nbs/core/21_moments.ipynb #within
 @patch
 def within(
     self: ClassMoments,

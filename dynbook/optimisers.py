@@ -17,7 +17,7 @@ from torch import Tensor
 # %% ../nbs/core/11_optimisers.ipynb #optimiser
 OPTIMISERS = ("sgd", "adam", "adamw", "radam", "lamb")
 
-
+# %% ../nbs/core/11_optimisers.ipynb #optimiser-2
 @dataclass(frozen=True)
 class Optimiser:
     "What to update with; numbers, or one number per member of an ensemble."
@@ -159,7 +159,7 @@ def _radam_scale(beta2: float, step: int) -> float | None:
         return None
     return math.sqrt((rho - 4) * (rho - 2) * limit / ((limit - 4) * (limit - 2) * rho))
 
-
+# %% ../nbs/core/11_optimisers.ipynb #adam
 @patch
 def _adam(self: StackedOptimiser, grads: Mapping[str, Tensor], lr: Tensor) -> None:
     "Adam, AdamW, RAdam and LAMB."
@@ -180,7 +180,7 @@ def _adam(self: StackedOptimiser, grads: Mapping[str, Tensor], lr: Tensor) -> No
             step = step * _shape(torch.where((w_norm > 0) & (u_norm > 0), w_norm / u_norm, torch.ones_like(w_norm)), p)
         p.sub_(u * step)
 
-
+# %% ../nbs/core/11_optimisers.ipynb #radam-direction
 def _radam_direction(state: Mapping[str, Tensor], betas: tuple[float, float], eps: float, step: int) -> Tensor:
     mean = state["exp_avg"] / (1 - betas[0] ** step)
     scale = _radam_scale(betas[1], step)
@@ -190,7 +190,7 @@ def _radam_direction(state: Mapping[str, Tensor], betas: tuple[float, float], ep
 # %% ../nbs/core/11_optimisers.ipynb #schedule
 SCHEDULES = ("constant", "multistep", "cosine", "one_cycle", "linear")
 
-
+# %% ../nbs/core/11_optimisers.ipynb #schedule-2
 @dataclass(frozen=True)
 class Schedule:
     "The factor of the learning rate as a function of the step."
@@ -234,7 +234,7 @@ class Schedule:
         t = step / max(1, n - 1)
         return ramp * {"constant": 1.0, "cosine": _cosine(1, 0, t), "linear": 1 - t, "one_cycle": _cycle(step, n, 1 / 25, 1, 1 / 25e4)}[self.name]
 
-
+# %% ../nbs/core/11_optimisers.ipynb #cosine
 def _cosine(a: float, b: float, t: float) -> float:
     return b + (a - b) * (1 + math.cos(math.pi * t)) / 2
 

@@ -48,7 +48,7 @@ STYLE = {
     "axes.prop_cycle": mpl.cycler(color=PALETTE),
 }
 
-
+# %% ../nbs/core/18_plots.ipynb #style-2
 @contextmanager
 def style() -> Iterator[None]:
     "The book's style inside a `with` block; matplotlib's own settings are untouched outside."
@@ -106,7 +106,7 @@ def _no_date(suffix: str) -> dict:
     "The same figure must give the same bytes."
     return {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}.get(suffix, {})
 
-
+# %% ../nbs/core/18_plots.ipynb #load-figure-data
 def load_figure_data(
     stem: str | Path,  # path without suffix
 ) -> tuple[pd.DataFrame, dict]:  # the table and the record
@@ -129,7 +129,7 @@ def plot_curves(
     sns.lineplot(table, x=x, y=y, hue=hue, ax=ax, errorbar=("ci", 95), n_boot=200, seed=0, palette=palette, **kwargs)
     return ax.figure, ax
 
-
+# %% ../nbs/core/18_plots.ipynb #plot-boxes
 def plot_boxes(
     table: pd.DataFrame,  # long format, one row per run
     x: str,  # column of the groups

@@ -70,7 +70,7 @@ def find_file(
     "First existing file."
     return next((folder / name for folder in folders for name in names if (folder / name).is_file()), None)
 
-
+# %% ../nbs/core/01_readers.ipynb #read-mnist-like
 def read_mnist_like(
     root: Path,  # the data root
     folder: str,  # torchvision's folder name: MNIST, FashionMNIST, KMNIST or EMNIST
@@ -137,7 +137,7 @@ def _visible(name: str) -> bool:
     "Not hidden, and not what macOS adds to its archives."
     return not any(part.startswith(".") or part == "__MACOSX" for part in name.removeprefix("./").split("/"))
 
-
+# %% ../nbs/core/01_readers.ipynb #strip-top
 def _strip_top(names: list[str]) -> str:
     "The single top folder that archives usually add, or ''."
     tops = {name.split("/")[0] for name in names}
@@ -291,7 +291,7 @@ def _common_size(source: Source, names: Sequence[str], channels: int) -> int:
         raise DataError(f"{source.path}: pictures have different or non-square sizes, such as {sorted(shapes)[:2]}; give size= (--size)")
     return next(iter(shapes))[0]
 
-
+# %% ../nbs/core/01_readers.ipynb #read-tree
 def read_tree(
     path: Path,  # a folder or archive
     split: str,  # "train" or "test"
@@ -344,7 +344,7 @@ def _image_axes(x: np.ndarray, key: str, path: Path) -> np.ndarray:
         return x
     raise DataError(f"{path}: {key} has {x.ndim} axes; accepted: (n, d), (n, H, W), (n, H, W, C) or (n, C, H, W)")
 
-
+# %% ../nbs/core/01_readers.ipynb #read-npz
 def read_npz(
     path: Path,  # an .npz file with x_<split> and y_<split>
     split: str,  # "train" or "test" (also stored as val)

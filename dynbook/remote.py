@@ -96,7 +96,7 @@ def push(
                     fs.rm_file(f"{root}/{entry['object']}")
     return new
 
-
+# %% ../nbs/core/25_remote.ipynb #files
 def _files(folder: Path) -> list[Path]:
     "All files of a folder that are worth keeping."
     found = (p for p in sorted(folder.rglob("*")) if p.is_file())
@@ -138,7 +138,7 @@ def pull(
             beside.write_bytes(data)
     return manifest["done"]
 
-
+# %% ../nbs/core/25_remote.ipynb #finished
 def finished(
     url: str,  # of a folder of runs
     **options: object,  # for the store
@@ -174,13 +174,13 @@ def staged(
             if done or not was_done:
                 push(folder, url, done=done, **options)
 
-
+# %% ../nbs/core/25_remote.ipynb #save-on-the-way
 def _save_on_the_way(folder: Path, url: str, seconds: float, stop: threading.Event, options: dict) -> None:
     while not stop.wait(seconds):
         with contextlib.suppress(OSError):  # the next one may get through
             push(folder, url, done=False, **options)
 
-
+# %% ../nbs/core/25_remote.ipynb #on-urls
 def on_urls(
     stage: Callable[..., object],  # works on a folder, its argument `folder`, and returns that folder or files in it
     position: int,  # which positional argument the folder is, from 0
@@ -201,7 +201,7 @@ def on_urls(
 
     return anywhere
 
-
+# %% ../nbs/core/25_remote.ipynb #renamed
 def _renamed(out: object, folder: Path, url: str) -> object:
     "Paths in the copy as URLs."
     if isinstance(out, Sequence) and not isinstance(out, str):

@@ -52,7 +52,7 @@ def _me() -> dict[str, object]:
     job, restarts = slurm_job() or (None, 0)
     return {"host": socket.gethostname(), "pid": os.getpid(), "born": _born(os.getpid()), "id": uuid.uuid4().hex, "job": job, "restarts": restarts}
 
-
+# %% ../nbs/core/25b_remote_runs.ipynb #written
 def _written(owner: dict) -> bytes:
     return json.dumps(owner | {"time": time.time()}).encode()
 
@@ -83,7 +83,7 @@ def lock_at(
             with contextlib.suppress(OSError):
                 fs.rm_file(old)
 
-
+# %% ../nbs/core/25b_remote_runs.ipynb #beat-at
 def _beat_at(fs: "AbstractFileSystem", path: str, owner: dict, stop: threading.Event) -> None:
     while not stop.wait(HEARTBEAT):
         with contextlib.suppress(OSError):  # the next one may get through
@@ -126,7 +126,7 @@ def run_or_load_at(
                 run_in(Run(config, folder), fn, force)
     return table_at(config, root)
 
-
+# %% ../nbs/core/25b_remote_runs.ipynb #status-at
 def status_at(
     config: Config,  # which run
     root: str,  # URL of all runs
@@ -141,7 +141,7 @@ def status_at(
     files = manifest["files"] if manifest else {}
     return "failed" if "error.txt" in files else "partial" if any(name.startswith("checkpoints/") for name in files) else "new"
 
-
+# %% ../nbs/core/25b_remote_runs.ipynb #table-at
 def table_at(
     config: Config,  # a finished run's configuration
     root: str,  # URL of all runs

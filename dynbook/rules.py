@@ -115,7 +115,7 @@ def _zeros_like_meta(n: fx.Node) -> object:
 def _input(p: Propagator, n: fx.Node, names: list[Tensor], args: tuple, kwargs: dict) -> object:
     return _zeros_like_meta(n)
 
-
+# %% ../nbs/core/07_rules.ipynb #unknown
 def unknown(
     p: Propagator,  # the run
     n: fx.Node,  # an operation without a rule
@@ -139,7 +139,7 @@ def _describe(p: Propagator, n: fx.Node) -> str:
     target = type(p.modules[n.target]).__name__ if n.op == "call_module" else getattr(n.target, "__name__", str(n.target))
     return f"{target} commutes with no scale"
 
-
+# %% ../nbs/core/07_rules.ipynb #output
 def _output(p: Propagator, n: fx.Node, names: list[Tensor], args: tuple, kwargs: dict) -> None:
     for part in tree_leaves(args[0]):
         if isinstance(part, Tensor):
@@ -173,7 +173,7 @@ def _linear(p: Propagator, n: fx.Node, names: list[Tensor], args: tuple, kwargs:
     p.record(bias, Action(outer, 1))
     return spread(outer, n.meta["shape"], -1)
 
-
+# %% ../nbs/core/07_rules.ipynb #conv
 def _conv(p: Propagator, n: fx.Node, names: list[Tensor], args: tuple, kwargs: dict) -> Tensor:
     try:
         weight, bias = parameter_name(n, p.modules, "weight", 1), parameter_name(n, p.modules, "bias", 2)
@@ -210,7 +210,7 @@ def _conv_transpose(p: Propagator, n: fx.Node, names: list[Tensor], args: tuple,
     _grouped_order(p.book, inner, outer, module.groups)
     return spread(outer, n.meta["shape"])
 
-
+# %% ../nbs/core/07_rules.ipynb #embedding
 def _embedding(p: Propagator, n: fx.Node, names: list[Tensor], args: tuple, kwargs: dict) -> Tensor:
     outer = p.book.fresh(n.meta["shape"][-1], n.target, block=True)
     p.record(f"{n.target}.weight", Action(outer[None], 1))
@@ -264,7 +264,7 @@ def _layer_norm(p: Propagator, n: fx.Node, names: list[Tensor], args: tuple, kwa
     p.book.link(ids, outer.expand(shape), scale=False)
     return outer.expand(shape)
 
-
+# %% ../nbs/core/07_rules.ipynb #group-out
 def _group_out(p: Propagator, n: fx.Node, ids: Tensor, weight: str | None, bias: str | None) -> Tensor:
     channels = per_channel(p.book, ids) if p.mode == "weights" else ids[0].flatten(1)[:, 0]
     outer = p.book.fresh(n.meta["shape"][1], n.target)
@@ -301,7 +301,7 @@ def _max_pool(p: Propagator, n: fx.Node, names: list[Tensor], args: tuple, kwarg
         return unknown(p, n, names, args, kwargs)
     return spread(ids, n.meta["shape"])
 
-
+# %% ../nbs/core/07_rules.ipynb #per-channel-linear
 def _per_channel_linear(p: Propagator, n: fx.Node, names: list[Tensor], args: tuple, kwargs: dict) -> Tensor:
     "Average pools and interpolation: linear, channel by channel."
     return spread(per_channel(p.book, names[0]), n.meta["shape"])
@@ -358,7 +358,7 @@ def _mul(p: Propagator, n: fx.Node, names: list[Tensor], args: tuple, kwargs: di
     first = argument(n, 0, "input")
     return unknown(p, n, names, args, kwargs) if not isinstance(first, fx.Node) and operation(n, p.modules) == "div" else names[0]
 
-
+# %% ../nbs/core/07_rules.ipynb #identity
 def _identity(p: Propagator, n: fx.Node, names: list[Tensor], args: tuple, kwargs: dict) -> object:
     if names and not n.meta["floating"]:
         return unknown(p, n, names, args, kwargs)  # rounding to integers commutes with nothing

@@ -29,12 +29,14 @@ from pathlib import Path
 from types import ModuleType
 from typing import BinaryIO
 
+# %% ../nbs/core/15_runs.ipynb #import
 import pandas as pd
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+# %% ../nbs/core/15_runs.ipynb #from
 from .config import Config, config_hash, to_dict
 from .locks import _stale, lock
 
@@ -52,7 +54,7 @@ def writable(
         raise ValueError(f"{name}: got {path}, but {parent} is no folder that can be written to; accepted: a file in one")
     return path
 
-
+# %% ../nbs/core/15_runs.ipynb #atomic-path
 @contextlib.contextmanager
 def atomic_path(
     path: str | Path,  # where the file shall be
@@ -70,7 +72,7 @@ def atomic_path(
     finally:
         beside.unlink(missing_ok=True)
 
-
+# %% ../nbs/core/15_runs.ipynb #sync-folder
 def _sync_folder(folder: Path) -> None:
     "Make a rename durable, where the system can."
     if os.name == "posix":
@@ -104,7 +106,7 @@ def write_table(path: str | Path, table: pd.DataFrame) -> None:
         else:
             table.to_csv(beside, index=False)
 
-
+# %% ../nbs/core/15_runs.ipynb #read-table
 def read_table(path: str | Path | BinaryIO) -> pd.DataFrame:
     "Read a table back exactly as it was written."
     if isinstance(path, (str, Path)) and Path(path).suffix == ".parquet":
@@ -160,7 +162,7 @@ class Checkpoints:
                 continue
         return None
 
-
+# %% ../nbs/core/15_runs.ipynb #checksum
 def _checksum(path: Path) -> str:
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else hashlib.sha256(file.read()).hexdigest()
@@ -185,7 +187,7 @@ def _git_revision(folder: Path) -> str | None:
         return None
     return head.stdout.strip() + ("+" if dirty.stdout.strip() else "") if head.returncode == 0 else None
 
-
+# %% ../nbs/core/15_runs.ipynb #provenance
 def provenance(
     device: str | torch.device = "cpu",  # device of the run
 ) -> dict[str, object]:
@@ -219,7 +221,7 @@ def runs_root(
     "The folder that holds all runs."
     return Path(root or os.environ.get("DYNBOOK_RUNS") or project_root() / "runs").expanduser()
 
-
+# %% ../nbs/core/15_runs.ipynb #run
 @dataclass(frozen=True)
 class Run:
     "A configuration and its folder."
@@ -289,7 +291,7 @@ def run_in(
                 _finish(run, table, time.perf_counter() - start, getattr(run.config, "device", "cpu"))
     return read_table(run.folder / "table.csv")
 
-
+# %% ../nbs/core/15_runs.ipynb #is-url
 def is_url(
     place: object,  # anything
 ) -> bool:
@@ -318,7 +320,7 @@ def run_or_load(
         return _store().run_or_load_at(config, fn, root, force)
     return run_in(Run.of(config, root), fn, force)
 
-
+# %% ../nbs/core/15_runs.ipynb #run-status
 def run_status(
     config: Config,  # which run
     root: str | Path | None = None,  # folder of all runs, or a URL
@@ -338,7 +340,7 @@ def run_table(
         return _store().table_at(config, root)
     return read_table(Run.of(config, root).folder / "table.csv")
 
-
+# %% ../nbs/core/15_runs.ipynb #read-record
 def read_record(
     config: Config,  # a finished run's configuration
     root: str | Path | None = None,  # folder of all runs

@@ -51,7 +51,7 @@ class _Job:
         "What the requeued job does."
         return _submitit().helpers.DelayedSubmission(self, config)
 
-
+# %% ../nbs/core/26_slurm.ipynb #note
 def _note(task: Task, config: Config, job: Any) -> None:
     "Write beside the run which job has it and where its logs are."
     note = {"job": job.job_id, "stdout": str(job.paths.stdout), "stderr": str(job.paths.stderr), "submitted": time.time()}
@@ -147,7 +147,7 @@ def _outcome(config: Config, job: Any) -> Outcome:
         reason = lines[-1] if lines else str(error).splitlines()[0]
         return Outcome(config, "died", f"job {job.job_id} ended as {job.state}: {reason}")
 
-
+# %% ../nbs/core/26_slurm.ipynb #wait
 @patch
 def _wait(self: Slurm, jobs: list, configs: Sequence[Config], shown: Any) -> list[Outcome]:
     "Wait until all jobs are over."
@@ -185,7 +185,7 @@ def status(
         rows.append({"run": run.folder.name, "status": run.status, "job": job, "state": states.get(job, "").strip(), "stderr": note.get("stderr", "")})
     return pd.DataFrame(rows, columns=["run", "status", "job", "state", "stderr"])
 
-
+# %% ../nbs/core/26_slurm.ipynb #cancel
 def cancel(
     configs: Sequence[Config],  # which runs
     root: str | Path | None = None,  # folder of all runs

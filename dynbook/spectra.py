@@ -34,7 +34,7 @@ def _orthogonal(v: Tensor, Q: Tensor) -> Tensor:
         v = v - Q @ (Q.T @ v)
     return v
 
-
+# %% ../nbs/core/24_spectra.ipynb #tridiagonal
 def tridiagonal(
     matvec: MatVec,  # symmetric product
     start: Tensor,  # (P,) first vector, any length
@@ -69,7 +69,7 @@ def _start(size: int, generator: torch.Generator, like: Tensor | None) -> Tensor
     v = torch.randn(size, generator=generator, dtype=torch.float64, device=generator.device)
     return v if like is None else v.to(like)
 
-
+# %% ../nbs/core/24_spectra.ipynb #eigenpairs
 def eigenpairs(
     matvec: MatVec,  # symmetric product
     P: int,  # its size
@@ -119,7 +119,7 @@ def spectral_density(
         density += kernel @ S[0] ** 2 / probes
     return density
 
-
+# %% ../nbs/core/24_spectra.ipynb #estimate
 @dataclass(frozen=True)
 class Estimate:
     "A mean over random probes, with its standard error."
@@ -139,7 +139,7 @@ def _signed(matvec: MatVec, P: int, probes: int, generator: torch.Generator, lik
     signs = torch.stack([_start(P, generator, like).sign() for _ in range(probes)])
     return torch.stack([z * matvec(z) for z in signs])
 
-
+# %% ../nbs/core/24_spectra.ipynb #trace-estimate
 def trace_estimate(
     matvec: MatVec,  # symmetric product
     P: int,  # its size

@@ -49,7 +49,7 @@ def mean_ci(
     t = stats.t.ppf((1 + level) / 2, len(x) - 1)
     return Interval(float(x.mean()), float(t * x.std(ddof=1) / math.sqrt(len(x))), len(x))
 
-
+# %% ../nbs/core/17_statistics.ipynb #paired-ci
 def paired_ci(
     a: ArrayLike,  # (n,) one arm
     b: ArrayLike,  # (n,) the other arm, same seeds in the same order

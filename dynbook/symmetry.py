@@ -104,7 +104,7 @@ def _shrink(ids: Tensor) -> Tensor:
             ids = ids.narrow(axis, 0, 1)
     return ids
 
-
+# %% ../nbs/core/08_symmetry.ipynb #assemble
 def _assemble(book: Book, mode: str, wraps: dict[str, list[Wrap]], signature: tuple) -> ScaleSymmetry:
     "Replace names by variables everywhere."
     variable, domain, first = _solve_scales(book)
@@ -134,7 +134,7 @@ def signature_of(
 def _fingerprint(traced: fx.GraphModule) -> list[tuple]:
     return [(n.op, str(n.target), str(n.args), str(n.kwargs)) for n in traced.graph.nodes]
 
-
+# %% ../nbs/core/08_symmetry.ipynb #scale-symmetry
 def scale_symmetry(
     model: nn.Module,  # any module; it is not modified
     x: Tensor | Sequence[Tensor],  # an example input with a batch axis

@@ -35,7 +35,7 @@ def squared_error(outputs: Tensor, y: Tensor) -> Tensor:
 
 LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"cross_entropy": cross_entropy, "mse": squared_error}
 
-
+# %% ../nbs/core/12_training.ipynb #make-loss
 def make_loss(
     loss: str | Callable[[Tensor, Tensor], Tensor],  # a key of LOSSES, or a function of (outputs, labels)
     label_smoothing: float = 0.0,  # cross-entropy only
@@ -125,7 +125,7 @@ def _hits(out: Tensor, y: Tensor, k: int) -> Tensor:
         raise ValueError(f"top: got {k}; accepted: 1 … {out.shape[-1]}, the classes there are")
     return (out.topk(k, -1).indices == y[..., None]).sum()
 
-
+# %% ../nbs/core/12_training.ipynb #evaluate-2
 @patch
 @torch.no_grad()
 def evaluate(
@@ -144,7 +144,7 @@ def evaluate(
             total += torch.stack([v.cpu().double() for v in found])[:, None]  # some devices have no double precision
     return tuple(total / len(split))
 
-
+# %% ../nbs/core/12_training.ipynb #set-momentum
 @patch
 def set_momentum(
     self: Learner,
@@ -168,7 +168,7 @@ def state(self: Learner) -> dict[str, Tensor]:
     scaler = {f"scaler.{k}": torch.as_tensor(v) for k, v in self.scaler.state_dict().items()}
     return {**model, **_flatten_optimizer(self.optimizer), **counters, **scaler}
 
-
+# %% ../nbs/core/12_training.ipynb #load-2
 @patch
 def load(
     self: Learner,
@@ -239,7 +239,7 @@ def _gradients(self: Ensemble, shared: bool) -> Callable:
 
     return run
 
-
+# %% ../nbs/core/12_training.ipynb #program
 @patch
 def _program(self: Ensemble, x: Tensor, y: Tensor) -> tuple[Callable, bool]:
     "The gradient program for this shape of batch, recorded at its first use, and whether it draws random numbers."
@@ -275,7 +275,7 @@ def evaluate(
             total += vmap(measure, in_dims=(0, 0, None, None))(self.params, self.buffers, x, y).cpu()
     return tuple(total.T / len(split))
 
-
+# %% ../nbs/core/12_training.ipynb #set-momentum-2
 @patch
 def set_momentum(
     self: Ensemble,

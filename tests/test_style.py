@@ -1,6 +1,7 @@
 """The house rules that a program can check."""
 
 import ast
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,7 +9,7 @@ from pathlib import Path
 import pytest
 from project import ROOT, modules, name, run, syntax
 
-FUNCTION_LINES, MODULE_LINES = 50, 400
+CELL_LINES, FUNCTION_LINES, MODULE_LINES = 25, 50, 400
 UNSAFE = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
@@ -86,6 +87,13 @@ def test_functions_and_modules_are_short(path: Path) -> None:
     lines = len(path.read_text(encoding="utf-8").splitlines())
     assert not long, "; ".join(long)
     assert lines <= MODULE_LINES, f"{name(path)} has {lines} lines"
+
+
+@each_module
+def test_a_long_exported_cell_holds_one_definition(path: Path) -> None:
+    for cell in re.split(r"^# %% .*\n", path.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]:
+        defined = [node.name for node in ast.parse(cell).body if isinstance(node, Function | ast.ClassDef)]
+        assert len(cell.strip().splitlines()) < CELL_LINES or len(defined) <= 1, defined
 
 
 @each_module

@@ -16,6 +16,7 @@ from .lyapunov import LyapunovSpectrum, Tangent, benettin, local_exponents, reco
 from .pruning import Delay, Pruning, run_pruning
 from .twins import Twins, run_twins
 
+# %% ../../nbs/chaos/index.ipynb #all
 _all_ = [
     "CGD",
     "Delay",

@@ -39,7 +39,7 @@ def noise_scale(
         raise ValueError(f"noise: got {noise!r}; accepted: None, a scale ≥ 0, or 'mean'")
     return noise
 
-
+# %% ../../nbs/chaos/01_cgd.ipynb #members
 def _members(w: Tensor, lr: float, prune: str, tol: float) -> tuple[Tensor, Tensor]:
     "Which eigenvalues belong to a set, and how strongly."
     if prune in ("expanding", "contracting"):
@@ -200,7 +200,7 @@ def _check(params: Sequence[Tensor], curvature: object) -> None:
     if curvature is not None and not (curvature if isinstance(curvature, Tensor) else curvature.core).isfinite().all():
         raise ValueError("curvature: got entries that are not finite; accepted: finite ones (did the loss diverge?)")
 
-
+# %% ../../nbs/chaos/01_cgd.ipynb #fixed-directions
 def fixed_directions(
     basis: LyapunovSpectrum,  # of an earlier run
     prune: str,  # "expanding", "contracting", or "random": as many random ones as there are expanding

@@ -27,7 +27,7 @@ from ..training import Ensemble
 # %% ../../nbs/chaos/03_divergence.ipynb #perturbation
 STRATEGIES = ("max_chaos", "randn_chaos", "randn", "randn_convergence", "max_convergence")
 
-
+# %% ../../nbs/chaos/03_divergence.ipynb #perturbation-2
 def perturbation(
     spectrum: LyapunovSpectrum,  # all exponents of a run, descending
     strategy: str,  # one of STRATEGIES
@@ -65,7 +65,7 @@ def _displaced(model: nn.Module, d: Tensor) -> nn.Module:
 def _rows(twins: Ensemble) -> Tensor:
     return torch.cat([p.reshape(twins.n, -1) for p in twins.params.values()], 1)
 
-
+# %% ../../nbs/chaos/03_divergence.ipynb #twin-parameters
 def twin_parameters(
     model: nn.Module,  # where the original starts; not changed
     batches: Iterable[tuple[Tensor, Tensor]],  # (inputs, labels), one per step, for everybody
@@ -132,7 +132,7 @@ class DivergenceFit:
         square = self.eps**2 + self.a * t + self.b * t**2
         return np.sqrt(np.where(square >= 0, square, np.nan))
 
-
+# %% ../../nbs/chaos/03_divergence.ipynb #fit-divergence
 def fit_divergence(
     t: ArrayLike,  # (n,) steps
     d: ArrayLike,  # (n,) distances
@@ -178,7 +178,7 @@ def random_overlap(
     "Mean overlap of independent random subspaces."
     return max(p, q) / P
 
-
+# %% ../../nbs/chaos/03_divergence.ipynb #spectrum-distance
 def spectrum_distance(
     w: Tensor,  # (r,) eigenvalues on one core
     v: Tensor,  # (s,) on another

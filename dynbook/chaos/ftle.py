@@ -48,7 +48,7 @@ class Exponents(Training):
         if max((*self.t_ref, *self.snapshots), default=0) > self.steps:
             raise ValueError(f"t_ref, snapshots: got {self.t_ref}, {self.snapshots}; accepted: 1 … {self.steps}, the steps of the run")
 
-
+# %% ../../nbs/chaos/05_ftle.ipynb #overlaps
 @dataclass(frozen=True)
 class Overlaps(Exponents):
     "Short runs, for subspaces and spectra."
@@ -74,7 +74,7 @@ def lyapunov_subspaces(
     sigma = (found.exponents * found.t).exp()
     return {"expanding": found.directions[:, sigma > 1 + BAND], "contracting": found.directions[:, sigma < 1 - BAND]}
 
-
+# %% ../../nbs/chaos/05_ftle.ipynb #hessian-subspaces
 def hessian_subspaces(
     b: BatchHessian,  # of one batch
     top: int = 9,  # size of the leading subspace
@@ -120,7 +120,7 @@ def _spectra(b: BatchHessian, found: LyapunovSpectrum, lr: float) -> list[dict]:
     parts = {"w": w, "(1 - η w)²": (1 - lr * w) ** 2, "σ": (found.exponents * found.t).exp()}
     return [dict(quantity="spectrum", what=name, value=v) for name, values in parts.items() for v in values.tolist()]
 
-
+# %% ../../nbs/chaos/05_ftle.ipynb #turned
 def _turned(b: BatchHessian, found: LyapunovSpectrum, lr: float) -> list[dict]:
     "How the map's directions lie to the eigenvectors of the batch's Hessian, and of its local chaos (1 - η w)²."
     eigen = b.active().eigh()
@@ -129,7 +129,7 @@ def _turned(b: BatchHessian, found: LyapunovSpectrum, lr: float) -> list[dict]:
     both = {name: basis_overlaps(found.directions, V[:, at]) for name, at in order.items()}
     return [dict(quantity="basis", what=f"lyapunov – {name}, {pair}", value=v) for name, row in both.items() for pair, v in row.items()]
 
-
+# %% ../../nbs/chaos/05_ftle.ipynb #follow
 def _follow(config: Exponents, run: Run) -> pd.DataFrame:
     data = data_of(config)
     model, P, g = network(config, data), 0, torch.Generator(config.device).manual_seed(config.seed)
@@ -149,7 +149,7 @@ def _follow(config: Exponents, run: Run) -> pd.DataFrame:
         references |= {step: spaces} if step in config.t_ref else {}
     return pd.DataFrame(rows).assign(P=P)
 
-
+# %% ../../nbs/chaos/05_ftle.ipynb #run-exponents
 def run_exponents(
     config: Exponents,  # the experiment
     root: str | Path | None = None,  # folder of all runs
@@ -177,7 +177,7 @@ def largest(
     "ln of the largest singular value along each run."
     return rows_of(table, "ln sigma").pivot_table(index="step", columns=["activation", "seed"], values="value")
 
-
+# %% ../../nbs/chaos/05_ftle.ipynb #growth-criteria
 def growth_criteria(
     table: pd.DataFrame,  # from `run_exponents`
     config: Exponents,  # what was run
@@ -196,7 +196,7 @@ def growth_criteria(
         check(f"{name}: d ln σ / d ln t after a fifth of the run, upper limit", slope, "≤", 1.6)
     return criteria
 
-
+# %% ../../nbs/chaos/05_ftle.ipynb #overlap-criteria
 def overlap_criteria(
     table: pd.DataFrame,  # from `run_exponents`
     quantity: str = "lyapunov",  # or "hessian"
@@ -212,7 +212,7 @@ def overlap_criteria(
             criteria.check(f"{kind}: expanding – contracting, overlap − baseline", rows[rows.what == "expanding – contracting"].excess.max(), "<", 0)
     return criteria
 
-
+# %% ../../nbs/chaos/05_ftle.ipynb #spectrum-criteria
 def spectrum_criteria(
     table: pd.DataFrame,  # from `run_exponents`
     r: int,  # size of the core

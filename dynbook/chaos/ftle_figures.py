@@ -41,7 +41,7 @@ def plot_growth(
     axes[0].legend(loc="lower right")
     return fig, axes
 
-
+# %% ../../nbs/chaos/05b_ftle_figures.ipynb #overlaps-of
 def overlaps_of(
     table: pd.DataFrame,  # from `run_exponents`
     quantity: str,  # "lyapunov" or "hessian"
@@ -50,7 +50,7 @@ def overlaps_of(
     part = table[(table.quantity == quantity) & (table.t_ref == table.t_ref.min())]
     return part.pivot_table(index=["activation", "what"], columns="step", values=["value", "baseline"])
 
-
+# %% ../../nbs/chaos/05b_ftle_figures.ipynb #plot-overlaps
 @style()
 def plot_overlaps(
     table: pd.DataFrame,  # from `run_exponents`
@@ -102,7 +102,7 @@ def _magnitudes(matrix: Tensor, most: int = 1000) -> tuple[Tensor, int]:
     block = math.ceil(len(matrix) / most)
     return (max_pool2d(matrix.abs()[None], block, ceil_mode=True)[0] + 1e-8).log10(), block
 
-
+# %% ../../nbs/chaos/05b_ftle_figures.ipynb #plot-spectra-2
 @style()
 def plot_spectra(
     table: pd.DataFrame,  # from `run_exponents`

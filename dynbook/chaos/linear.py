@@ -21,6 +21,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatter
 from torch import Tensor
 
+# %% ../../nbs/chaos/07_linear.ipynb #from
 from .divergence import twin_distances
 from .lyapunov import record, sweep_spectrum
 from .networks import Training, batches_of, data_of, network
@@ -56,7 +57,7 @@ def _predict(config: Prediction, run: Run) -> pd.DataFrame:
     _, found = twin_distances(model, batches, moves, config.lr, config.momentum, every=config.steps)
     return pd.DataFrame({"eps": config.eps, "growth": (found[:, -1] / moves.norm(dim=1)).tolist(), "linear": linear})
 
-
+# %% ../../nbs/chaos/07_linear.ipynb #run-prediction
 def run_prediction(
     config: Prediction,  # the experiment
     root: str | Path | None = None,  # folder of all runs
@@ -82,7 +83,7 @@ def prediction_criteria(
         criteria.report("relu: relative error at ε = 0.0001", at["relu", 1e-4])
     return criteria
 
-
+# %% ../../nbs/chaos/07_linear.ipynb #plot-prediction
 @style()
 def plot_prediction(
     table: pd.DataFrame,  # from `run_prediction`
@@ -111,7 +112,7 @@ class Timing(Config):
     rounds: int = option(3, "repetitions, the best counts", ge=1)
     seed: int = option(0, "of weights and data", ge=0)
 
-
+# %% ../../nbs/chaos/07_linear.ipynb #methods
 def _methods(size: str, batch_size: int, seed: int) -> dict[str, Callable[[], Tensor]]:
     "What is timed: name -> a function that gives a matrix or eigenvalues."
     try:
@@ -131,7 +132,7 @@ def _methods(size: str, batch_size: int, seed: int) -> dict[str, Callable[[], Te
         "torch.func.hessian": lambda: torch.func.hessian(loss)(theta),
     }
 
-
+# %% ../../nbs/chaos/07_linear.ipynb #best-call
 def _best_call(
     fn: Callable[[], Tensor],
     least: float = 0.02,  # seconds that all calls take at least
@@ -144,7 +145,7 @@ def _best_call(
         best = min(best, time.process_time() - start)
     return found, best
 
-
+# %% ../../nbs/chaos/07_linear.ipynb #measure
 def measure(
     config: Timing,  # what to time
 ) -> pd.DataFrame:  # size, P, method, ms, error
@@ -162,7 +163,7 @@ def measure(
         rows += [dict(size=size, P=len(ours), method=name, ms=1e3 * seconds, error=error) for name, seconds in best.items()]
     return pd.DataFrame(rows)
 
-
+# %% ../../nbs/chaos/07_linear.ipynb #timing-criteria
 def timing_criteria(
     table: pd.DataFrame,  # from `measure`
 ) -> Criteria:
@@ -176,7 +177,7 @@ def timing_criteria(
     criteria.check("largest difference of an entry", table.error.max(), "<", 1e-6)
     return criteria
 
-
+# %% ../../nbs/chaos/07_linear.ipynb #plot-times
 @style()
 def plot_times(
     table: pd.DataFrame,  # from `measure`

@@ -47,7 +47,7 @@ class Seen:
     loss: float
     w: Tensor  # (r,) eigenvalues on the core, ascending; the others are zero
 
-
+# %% ../../nbs/chaos/08_live.ipynb #liverun
 @dataclass
 class LiveRun:
     "A training and its past."
@@ -101,7 +101,7 @@ def eigen_metrics(
             row |= {f"cos_nearest_{name}": float(cosines[members][nearest]), f"cos_mean_{name}": float(cosines[members].mean())}
     return row
 
-
+# %% ../../nbs/chaos/08_live.ipynb #gradient-metrics
 def gradient_metrics(
     g: Tensor,  # (P,) gradient of this step
     before: Tensor | None,  # of the step before; None: there was none
@@ -136,7 +136,7 @@ def _advance(self: LiveRun) -> None:
         p.grad = part.reshape(p.shape)
     self.optimizer.step()
 
-
+# %% ../../nbs/chaos/08_live.ipynb #note
 @patch
 def _note(self: LiveRun, b: BatchHessian, w: Tensor, g: Tensor, before: Tensor | None) -> dict:
     "The row of a step."
@@ -195,7 +195,7 @@ def save_spectra(
     write_tensors(path, {f"w{s.step:08d}": s.w.contiguous() for s in kept})
     return [s.step for s in kept]
 
-
+# %% ../../nbs/chaos/08_live.ipynb #tensorboard-log
 def tensorboard_log(
     folder: str | Path,  # where the event files go
     tags: Sequence[str] = (),  # words to find the run by

@@ -47,7 +47,7 @@ class Curvature(Protocol):
 def _kind(like: Tensor | None) -> dict:
     return dict(dtype=torch.float64) if like is None else dict(dtype=like.dtype, device=like.device)
 
-
+# %% ../../nbs/chaos/00_lyapunov.ipynb #tangent
 @dataclass(frozen=True)
 class Tangent:
     "Differences (dθ, dv) carried along a run; every method returns a new one, `step_` in the old memory."
@@ -131,7 +131,7 @@ def _adjoint(hessians: Sequence[Curvature], U: Tensor, lr: float, momentum: floa
         state = state.back(H)
     return state.Y
 
-
+# %% ../../nbs/chaos/00_lyapunov.ipynb #sweep-spectrum
 def sweep_spectrum(
     hessians: Sequence[Curvature],  # one per step, in order; gone through forwards and backwards
     P: int,  # parameters
@@ -162,7 +162,7 @@ def sweep_spectrum(
     right = V if settled else right
     return LyapunovSpectrum(log_s[:k] / len(hessians), right[:, :k], U[:, :k], len(hessians), settled)
 
-
+# %% ../../nbs/chaos/00_lyapunov.ipynb #benettin
 def benettin(
     hessians: Sequence[Curvature],  # one per step
     V: Tensor,  # (P, k) start
@@ -211,7 +211,7 @@ def volume(
     "Logarithm of the factor by which the run multiplies volumes: the sum over steps of ln|det(I - η H)|."
     return torch.stack([local_exponents(H.eigvalsh(), lr).sum() for H in hessians]).sum()
 
-
+# %% ../../nbs/chaos/00_lyapunov.ipynb #record
 def record(
     model: torch.nn.Module,  # where to start; not changed
     batches: Sequence[tuple[Tensor, Tensor]],  # (inputs, labels), one per step
@@ -232,6 +232,7 @@ def record(
         raise ValueError("batches: got none; accepted: at least one")
     return Trace(hessians, torch.stack(thetas), torch.stack(losses), lr, momentum)
 
+# %% ../../nbs/chaos/00_lyapunov.ipynb #carried
 def carried(
     model: torch.nn.Module,  # where to start; not changed
     batches: Iterable[tuple[Tensor, Tensor]],  # (inputs, labels), one per step
@@ -249,7 +250,7 @@ def carried(
         torch.nn.utils.vector_to_parameters(theta, model.parameters())
         yield theta, b, state
 
-
+# %% ../../nbs/chaos/00_lyapunov.ipynb #plain-spectrum
 def plain_spectrum(
     model: torch.nn.Module,  # where to start; not changed
     batches: Iterable[tuple[Tensor, Tensor]],  # (inputs, labels), one per step
@@ -272,7 +273,7 @@ def save_spectrum(
     tensors = {"exponents": found.exponents, "directions": found.directions, "final_directions": found.final_directions}
     write_tensors(path, tensors | {"t": torch.tensor(found.t), "converged": torch.tensor(found.converged)})
 
-
+# %% ../../nbs/chaos/00_lyapunov.ipynb #load-spectrum
 def load_spectrum(
     path: str | Path,  # from `save_spectrum`
     device: str = "cpu",  # where it is wanted
@@ -295,7 +296,7 @@ def fitting(
         raise ValueError(f"{name}: got directions of {len(found.directions)} parameters; accepted: those of a network with {P}")
     return found
 
-
+# %% ../../nbs/chaos/00_lyapunov.ipynb #spectrum-digest
 def spectrum_digest(
     path: str | Path,  # from `save_spectrum`, or empty
 ) -> str:  # empty for an empty path

@@ -43,7 +43,7 @@ class Training(Config):
     precision: str = option("float64", "type of all numbers", choices=tuple(PRECISIONS))
     device: str = option("cpu", "cpu, cuda, cuda:1")
 
-
+# %% ../../nbs/chaos/01a_networks.ipynb #load
 @functools.lru_cache(maxsize=2)
 def _load(dataset: str, size: int | None, val: str, device: str) -> Data:
     return load_dataset(dataset, size=size, val=val, normalise="global", device=device)
@@ -54,7 +54,6 @@ def data_of(
 ) -> Data:
     "The data of a training run, normalised by one mean and one standard deviation."
     return _load(config.dataset, config.size, config.val, config.device)
-
 
 # %% ../../nbs/chaos/01a_networks.ipynb #forever
 def trial(
@@ -78,7 +77,7 @@ def forever(
     for epoch in itertools.count(first):
         yield from split.batches(batch_size, seed, epoch, start=within if epoch == first else 0, dtype=dtype)
 
-
+# %% ../../nbs/chaos/01a_networks.ipynb #batches-of
 def batches_of(
     config: Training,  # which run
     data: Data,  # its data
@@ -111,7 +110,7 @@ def small_cnn(
         n_in = width
     return nn.Sequential(*parts, nn.Flatten(), nn.Linear(n_in * side**2, num_classes))
 
-
+# %% ../../nbs/chaos/01a_networks.ipynb #network
 def network(
     config: Training,  # which network
     data: Data,  # gives inputs and classes
@@ -129,7 +128,7 @@ def network(
             model = small_cnn(size, **kw, **shape, activation=config.activation)
     return model.to(config.device, PRECISIONS[config.precision])
 
-
+# %% ../../nbs/chaos/01a_networks.ipynb #accuracy
 @torch.no_grad()
 def accuracy(
     model: nn.Module,  # a network

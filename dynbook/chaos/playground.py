@@ -33,7 +33,7 @@ class Playground(Config):
     starts: int = option(64, "starting points behind the exponent at step size 3", ge=1)
     seed: int = option(0, "of the starting points", ge=0)
 
-
+# %% ../../nbs/chaos/06_playground.ipynb #descend
 def descend(
     lr: ArrayLike,  # (n,) step sizes η, 0 … 3
     theta: ArrayLike,  # (n,) starting points
@@ -52,7 +52,7 @@ def descend(
         theta = theta - lr * theta * (theta - 1)
     return points, total / keep
 
-
+# %% ../../nbs/chaos/06_playground.ipynb #henon
 def henon(
     momentum: float = -0.3,  # μ
     lr: float = 1.0,  # η
@@ -90,7 +90,7 @@ def play(
     edge = descend(np.full(config.starts, 3.0), start, config.burn, config.steps)[1].mean()
     return pd.concat([first, second, pd.DataFrame({"map": ["full chaos"], "lr": 3.0, "exponent": edge})], ignore_index=True)
 
-
+# %% ../../nbs/chaos/06_playground.ipynb #playground-criteria
 def playground_criteria(
     table: pd.DataFrame,  # from `play`
 ) -> Criteria:
@@ -106,7 +106,7 @@ def playground_criteria(
         criteria.check("below the edge of stability: |λ - ln|1 - η||", (stable.exponent - np.log(np.abs(1 - stable.lr))).abs().max(), "<", 1e-6)
     return criteria
 
-
+# %% ../../nbs/chaos/06_playground.ipynb #plot-playground
 @style()
 def plot_playground(
     table: pd.DataFrame,  # from `play`

@@ -56,7 +56,7 @@ class Rule(Training):
         super().__post_init__()
         noise_scale(self.noise)
 
-
+# %% ../../nbs/chaos/02_pruning.ipynb #arm
 @dataclass(frozen=True)
 class Arm(Rule):
     "One network, trained with or without a set of directions."
@@ -78,7 +78,7 @@ class Pruning(Rule):
     k: int | None | tuple[int | None, ...] = option(None, "remove at most this many directions, one curve each; None: the whole set", ge=0)
     n_seeds: int = option(2, "runs per curve, paired by weights and batches", ge=1)
 
-
+# %% ../../nbs/chaos/02_pruning.ipynb #delay
 @dataclass(frozen=True)
 class Delay(Pruning):
     "Removal that begins in the middle of training."
@@ -93,7 +93,7 @@ class Delay(Pruning):
 SAVE_SECONDS = 60.0  # between checkpoints
 COLUMNS = ("step", "train_accuracy", "train_loss", "removed", "energy", "expanding", "exponent", "expanding_max", "val_accuracy")
 
-
+# %% ../../nbs/chaos/02_pruning.ipynb #trainer-2
 class _Trainer:
     "One arm while it trains."
 
@@ -169,7 +169,7 @@ def _differentiate(model: nn.Module, x: Tensor, y: Tensor, curved: bool, check: 
         raise ValueError(f"lr: the loss became {loss.item()}; accepted: a step size at which training does not diverge")
     return (out.argmax(1) == y).double().mean().item(), loss.item(), curvature
 
-
+# %% ../../nbs/chaos/02_pruning.ipynb #save
 def _save(trainer: _Trainer, checkpoints: Checkpoints) -> None:
     "Everything that a resume needs."
     buffers = {f"v{i}": s["momentum_buffer"] for i, s in enumerate(trainer.optimizer.state.values()) if s.get("momentum_buffer") is not None}
@@ -211,7 +211,7 @@ def _basis(config: Arm) -> LyapunovSpectrum | None:
     fields = {f.name: getattr(config, f.name) for f in dataclasses.fields(Training)}
     return _plain(Training(**fields | {"steps": config.basis_steps, "momentum": 0.0}), config.debug) if config.basis_steps else None
 
-
+# %% ../../nbs/chaos/02_pruning.ipynb #train
 def _train(config: Arm, run: Run) -> pd.DataFrame:
     data = _data(config, config.debug)
     trainer = _Trainer(config, data, None if config.prune == "sgd" else _basis(config))
@@ -242,7 +242,7 @@ def arms(
     found = [Arm(**shared | change.get(p, {"spectra": 0} | fixed) | dict(seed=seed, prune=p, start=s, k=k)) for seed in seeds for p, s, k in combos]
     return [dataclasses.replace(a, basis_digest=digest if a.basis_file else "") for a in found]
 
-
+# %% ../../nbs/chaos/02_pruning.ipynb #run-pruning
 def run_pruning(
     config: Pruning,  # the experiment
     root: str | Path | None = None,  # folder of all runs

@@ -46,7 +46,7 @@ def pruning_criteria(
             criteria.check(claim, gap, relation, threshold) if tested else criteria.report(claim, gap)
     return criteria
 
-
+# %% ../../nbs/chaos/02b_pruning_figures.ipynb #other-control
 def other_control(
     config: Pruning,  # of Figure 1
 ) -> Pruning:
@@ -92,7 +92,7 @@ def delay_criteria(
     criteria.check(f"accuracy(sgd) - accuracy(removal from {starts[0]})", (columns[-1] - columns[0]).mean(), "≥", 0.3)
     return criteria
 
-
+# %% ../../nbs/chaos/02b_pruning_figures.ipynb #inertia-bound
 def inertia_bound(
     config: Pruning,  # what is run
 ) -> int | None:  # None: no such bound, the network is not one hidden layer of ReLUs
@@ -101,7 +101,7 @@ def inertia_bound(
         return None
     return config.inter_dim * min(data_of(config).n_classes - 1, config.batch_size)
 
-
+# %% ../../nbs/chaos/02b_pruning_figures.ipynb #local-criteria
 def local_criteria(
     table: pd.DataFrame,  # of a run with spectra
     config: Pruning,  # what was run
@@ -141,7 +141,7 @@ def _curves(table: pd.DataFrame) -> Iterator[tuple[pd.DataFrame, str, dict]]:
         line = dict(color=colour, ls="--" if arm == "negative" else "-")
         yield part, label, line
 
-
+# %% ../../nbs/chaos/02b_pruning_figures.ipynb #plot-pruning
 @style()
 def plot_pruning(
     table: pd.DataFrame,  # from `run_pruning`
@@ -163,7 +163,7 @@ def plot_pruning(
     fig.legend(handles, labels, loc="outside lower center", ncols=2 if later else 3, frameon=False, fontsize=8)
     return fig, axes
 
-
+# %% ../../nbs/chaos/02b_pruning_figures.ipynb #plot-local
 @style()
 def plot_local(
     table: pd.DataFrame,  # of a run with spectra

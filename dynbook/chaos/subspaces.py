@@ -46,7 +46,7 @@ class Subspaces(Training):
 
 KINDS = ("later", "same examples", "same weights")
 
-
+# %% ../../nbs/chaos/05c_subspaces.ipynb #visited
 def _visited(config: Subspaces, wanted: set[int]) -> Iterator[tuple[int, Tensor, tuple[Tensor, Tensor]]]:
     "Weights before the wanted steps, and those steps' batches."
     data = data_of(config)
@@ -81,7 +81,7 @@ def _compare(config: Subspaces, run: Run) -> pd.DataFrame:
                 rows.append(dict(step=step, kind=kind, what=f"{a} – {b}", **value, **sizes, classes=classes))
     return pd.DataFrame(rows)
 
-
+# %% ../../nbs/chaos/05c_subspaces.ipynb #run-subspaces
 def run_subspaces(
     config: Subspaces,  # the experiment
     root: str | Path | None = None,  # folder of all runs
@@ -126,7 +126,7 @@ def _line(ax: Axes, part: pd.DataFrame, colour: str, label: str) -> None:
     bands = [mean_ci(part[part.step == s].value) for s in steps]
     ax.errorbar(steps, [b.mean for b in bands], [b.half for b in bands], fmt="o-", ms=3, capsize=2, color=colour, label=label)
 
-
+# %% ../../nbs/chaos/05c_subspaces.ipynb #plot-subspaces-2
 @style()
 def plot_subspaces(
     table: pd.DataFrame,  # from `run_subspaces`

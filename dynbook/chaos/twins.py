@@ -56,7 +56,7 @@ class TwinRun(Twins):
 def _many(value: object) -> tuple:
     return value if isinstance(value, tuple) else (value,)
 
-
+# %% ../../nbs/chaos/04_twins.ipynb #directions
 def directions(
     config: Twins,  # one dataset, one activation
     data: Data,  # its data
@@ -72,7 +72,7 @@ def directions(
     full = spectrum(state)
     return full, beginning if early < config.horizon else full.exponents
 
-
+# %% ../../nbs/chaos/04_twins.ipynb #twins-2
 def _twins(config: TwinRun, run: Run) -> pd.DataFrame:
     data = data_of(config)
     full, beginning = directions(config, data)
@@ -113,7 +113,7 @@ def fit_of(
     "The law of one copy."
     return fit_divergence(part.step, part.distance, part.distance.iloc[0])
 
-
+# %% ../../nbs/chaos/04_twins.ipynb #ordering-criteria
 def ordering_criteria(
     table: pd.DataFrame,  # from `run_twins`
     config: Twins,  # what was run
@@ -134,7 +134,7 @@ def ordering_criteria(
         criteria.check(f"{activation}: smallest slope of max_chaos in the last fifth", min(slopes), ">", 0)
     return criteria
 
-
+# %% ../../nbs/chaos/04_twins.ipynb #law-criteria
 def law_criteria(
     table: pd.DataFrame,  # from `run_twins`
     config: Twins,  # what was run
@@ -171,7 +171,7 @@ def plot_twins(
     fig.legend(handles, labels, loc="outside lower center", ncols=5, frameon=False, fontsize=7)
     return fig, axes
 
-
+# %% ../../nbs/chaos/04_twins.ipynb #plot-law
 @style()
 def plot_law(
     table: pd.DataFrame,  # from `run_twins`

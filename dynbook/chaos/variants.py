@@ -43,7 +43,7 @@ class Counted(Pruning):
     k: int | None | tuple[int | None, ...] = option((10, 30, None), "remove at most this many directions, one curve each; None: the whole set", ge=0)
     n_seeds: int = option(1, "runs per curve, paired by weights and batches", ge=1)
 
-
+# %% ../../nbs/chaos/02c_variants.ipynb #withmomentum
 @dataclass(frozen=True)
 class WithMomentum(Pruning):
     "Removal under heavy-ball momentum."
@@ -66,7 +66,7 @@ class Convolutional(Pruning):
     prune: tuple[str, ...] = option(("sgd", "negative"), CURVES, choices=ARMS)
     n_seeds: int = option(1, "runs per curve, paired by weights and batches", ge=1)
 
-
+# %% ../../nbs/chaos/02c_variants.ipynb #noisy
 @dataclass(frozen=True)
 class Noisy(Pruning):
     "Noise in place of what is removed."
@@ -105,7 +105,7 @@ def counted_criteria(
             criteria.report("negative: neighbouring k with equal accuracies", sum(step == 0 for step in steps))
     return criteria
 
-
+# %% ../../nbs/chaos/02c_variants.ipynb #gap-criteria
 def gap_criteria(
     table: pd.DataFrame,  # of a run
     better: str,  # an arm that trains
@@ -124,7 +124,7 @@ def gap_criteria(
     criteria.check(claim, gap, "≥", least) if enforced else criteria.report(claim, gap)
     return criteria
 
-
+# %% ../../nbs/chaos/02c_variants.ipynb #loss-criteria
 def loss_criteria(
     table: pd.DataFrame,  # of a `Convolutional` run
     least: float = 0.8,  # what the difference must be
@@ -179,7 +179,7 @@ def plot_ends(
     fig.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False, fontsize=8)
     return fig, axes
 
-
+# %% ../../nbs/chaos/02c_variants.ipynb #plot-momentum
 @style()
 def plot_momentum(
     table: pd.DataFrame,  # of a `WithMomentum` run

@@ -24,6 +24,7 @@ from .stream import class_moments
 from .study import Study, by_layer, run_all, run_study
 from .variability import MeanSpace, Traces, cdnv, class_variances, mean_space, nc1, nc1_dense, traces
 
+# %% ../../nbs/collapse/index.ipynb #all
 _all_ = [
     "ETF",
     "MeanSpace",

@@ -29,7 +29,7 @@ def ncc_predict(
     distance = torch.cdist(h.double(), means.double().nan_to_num(), compute_mode="donot_use_mm_for_euclid_dist")
     return distance.masked_fill(means.isnan().any(1), float("inf")).argmin(1)
 
-
+# %% ../../nbs/collapse/03_centres.ipynb #ncc-accuracy
 def ncc_accuracy(
     h: Tensor,  # (B, d) features
     y: Tensor,  # (B,) labels

@@ -219,7 +219,7 @@ def claims_convnet(study: Study, table: pd.DataFrame) -> Criteria:
     c.criteria.report("training accuracy", c.of("accuracy").iloc[-1].min())
     return c.criteria
 
-
+# %% ../../nbs/collapse/11_collapse_claims.ipynb #claims-resnet
 def claims_resnet(study: Study, table: pd.DataFrame) -> Criteria:
     "Figure 13: endpoints only; within blocks the residual stream is not monotone."
     c = Claims(study, table)

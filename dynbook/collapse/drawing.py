@@ -36,7 +36,7 @@ def shades(
     "Colours from light (early) to dark (late)."
     return [mpl.colormaps["viridis_r"](x) for x in np.linspace(0.1, 1.0, max(n, 2))][-n:]
 
-
+# %% ../../nbs/collapse/12_collapse_drawing.ipynb #draw-band
 def draw_band(
     ax: Axes,  # where
     values: pd.DataFrame,  # index: horizontal axis; a column per seed
@@ -176,7 +176,7 @@ def plot_splits(
         shared_legend(fig)
     return fig, axes
 
-
+# %% ../../nbs/collapse/12_collapse_drawing.ipynb #singular-values
 def _singular_values(ax: Axes, table: pd.DataFrame, run: str, classes: int, low: float) -> None:
     part = table[(table.metric == "sigma") & (table.run == run) & (table.epoch == table.epoch.max()) & (table["index"] < 3 * classes)]
     wide = part.pivot(index="depth", columns="index", values="value")
@@ -202,7 +202,7 @@ def plot_singular_values(
         shared_legend(fig, 5)
     return fig, axes
 
-
+# %% ../../nbs/collapse/12_collapse_drawing.ipynb #plot-centres
 def plot_centres(table: pd.DataFrame) -> tuple[Figure, list[Axes]]:
     "Figure 9: accuracy of the nearest class mean on both splits, and its agreement with the network."
     fig, axes = new_figure(1, 3, width=9.2, height=3.1)

@@ -116,7 +116,7 @@ def load_data(
     train, val = (split.subset((split.y < c.classes).nonzero()[:, 0]) for split in (data.train, data.val))
     return Data(data.name, train, val, None, data.classes)
 
-
+# %% ../../nbs/collapse/09_collapse_run.ipynb #network
 def network(
     config: Measured,  # which network
     data: Data,  # gives channels, size and classes
@@ -172,7 +172,7 @@ def _check_hope(epoch: int, table: pd.DataFrame, n_classes: int) -> None:
     if accuracy < needed:
         raise HopelessRun(f"training accuracy is {accuracy:.3f} after {epoch} epochs; accepted: at least {needed:.3g}, or abandon=False to go on")
 
-
+# %% ../../nbs/collapse/09_collapse_run.ipynb #meter
 class _Meter:
     "Measures a learner at given epochs, each into its own file; what is there is not measured again."
 

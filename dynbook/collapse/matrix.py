@@ -54,7 +54,7 @@ def expand(
             runs[path] = run
     return runs
 
-
+# %% ../../nbs/collapse/15_collapse_matrix.ipynb #read-matrix
 def read_matrix(
     path: str | Path,  # a YAML file
 ) -> dict[str, Measured]:  # name -> run

@@ -21,7 +21,7 @@ def linear_layers(
     "Names of the linear layers, in order of definition."
     return [name for name, m in model.named_modules() if isinstance(m, nn.Linear)]
 
-
+# %% ../../nbs/collapse/08_etf_layers.ipynb #freeze-etf
 @torch.no_grad()
 def freeze_etf(
     model: nn.Module,  # a perceptron, changed in place
@@ -119,7 +119,7 @@ def build_network(
     sizes = {"mlp": dict(widths=(width,) * depth, bias=bias), "convnet": dict(width=width, depth=depth, patch=True, bias=bias)}
     return create_model(name, norm=norm, **sizes.get(name, dict(blocks=(depth,) * 3, width=width, stem="cifar")), **shape)
 
-
+# %% ../../nbs/collapse/08_etf_layers.ipynb #shared
 def _shared(name: str, width: int | None, depth: int | None, shared: str, seed: int, **kw: object) -> nn.Module:
     if name != "mlp" or width is None or depth is None:
         raise ValueError(f"parameter shared: got {shared!r} for {name}, width {width}, depth {depth}; accepted: with mlp and two whole numbers")

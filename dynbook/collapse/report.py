@@ -81,7 +81,7 @@ def channel_means(
         return means if len(shape) == 1 else means.movedim(-1, 1).flatten(2)
     return means.flatten(2)
 
-
+# %% ../../nbs/collapse/07_collapse_report.ipynb #alignment-values
 def alignment_values(
     module: nn.Module,  # linear layer or convolution
     directions: Tensor,  # top directions of its weights, from `decompose_weight`

@@ -50,7 +50,7 @@ def _simplex_gram(n: int, like: Tensor) -> Tensor:
     "(I − 11ᵀ/n)/√(n−1), of Frobenius norm 1."
     return (torch.eye(n, dtype=like.dtype, device=like.device) - 1 / n) / math.sqrt(n - 1)
 
-
+# %% ../../nbs/collapse/01_simplex.ipynb #etf-2
 def etf(
     s: ClassMoments,  # moments of one layer
     weights: str = "class",  # how the global mean weighs the classes: "class", "sample" or "published" (sample)

@@ -114,7 +114,7 @@ def by_layer(
         raise ValueError(f"metric: no {metric!r} at epoch {epoch} in split {split!r}; accepted: {', '.join(sorted(table.metric.unique()))}")
     return part.pivot_table(index="depth", columns="run", values="value", sort=True)
 
-
+# %% ../../nbs/collapse/10_collapse_study.ipynb #final-table
 def final_table(
     table: pd.DataFrame,  # from `run_study`
     metrics: Sequence[str],  # which measures

@@ -30,7 +30,7 @@ def seen_classes(
         raise ValueError(f"collapse compares classes: got samples of {int(seen.sum())} of {s.n_classes}; accepted: at least 2 classes with samples")
     return seen
 
-
+# %% ../../nbs/collapse/00_variability.ipynb #class-weights
 def class_weights(
     s: ClassMoments,  # moments of one layer
     weights: str = "class",  # one of WEIGHTS

@@ -88,7 +88,7 @@ def _device(value: object, settings: Mapping[str, object]) -> Reading:
 def _seed(value: object, settings: Mapping[str, object]) -> Reading:
     return Reading({"seed": 0 if value is None else value}, "runs are always seeded" if value is None else "of weights, batches and random choices")
 
-
+# %% ../../nbs/importers/02_import_chaos.ipynb #prune
 def _prune(value: object, settings: Mapping[str, object]) -> Reading:
     names = {"chaotic": "expanding", "neg": "negative", "pos": "positive"}
     if value not in names:
@@ -117,6 +117,7 @@ NO_TRACKER = "results are files; dynbook.chaos.live.tensorboard_log(folder, tags
 LIVE = "an option of dynbook.chaos.live.Live"
 PICTURES = "the tables are written; chaos_figD draws spectra, chaos_fig02b counts and exponents"
 
+# %% ../../nbs/importers/02_import_chaos.ipynb #shared
 SHARED = (
     Key("dataset", "dataset, size, val", default="usps", convert=_dataset),
     Key("model.name", "model", default="mlp", convert=choice("model", {"mlp": "mlp", "cnn": "cnn"})),
@@ -145,6 +146,7 @@ CARRIES = "dynbook.chaos.ftle.Exponents carries the tangent map (chaos_figA, cha
 CARRIES_PRUNED = f"{CARRIES}; dynbook.chaos.cgd.frozen carries tangents along a pruned run as there"
 STORES = "dynbook.chaos.lyapunov.save_spectrum stores directions; copies and fixed directions find theirs without it"
 
+# %% ../../nbs/importers/02_import_chaos.ipynb #pruning
 PRUNING = (
     *SHARED,
     Key("eps_eigh", "jitter", "on the diagonal, as its description says; there the number is added to every entry", default=0.0, differs=True),
@@ -188,7 +190,7 @@ def _snapshots(value: object, settings: Mapping[str, object]) -> Reading:
     marks = sorted({min(steps, max(first + 1, round(steps * share))) for share in (0.125, 0.25, 0.5, 1)})
     return Reading({"snapshots": marks}, "steps at which subspaces are compared; there all later ones")
 
-
+# %% ../../nbs/importers/02_import_chaos.ipynb #rest
 _REST = tuple(Key(k.name, note=UNPRUNED) for k in PRUNING if k.name.startswith("optim.") and k not in SHARED)
 _LOGS = tuple(Key(f"logging.{name}", note="its numbers belong to pruning and to spectra") for name in ("log_eigenthings", "save_eigenthings", "save_lyapunov_at"))
 _PLAIN = (
@@ -238,7 +240,7 @@ def _kind(settings: Mapping[str, object]) -> str:
         return "twins"
     return "subspaces" if settings.get("logging.log_lyapunov_subsim") or settings.get("logging.log_subsim") else "pruning"
 
-
+# %% ../../nbs/importers/02_import_chaos.ipynb #import-chaos
 def import_chaos(
     overrides: Mapping[str, object],  # from `read_overrides`
 ) -> Imported:

@@ -27,7 +27,7 @@ DATASETS: dict[str, dict] = {
     "tinyimagenet": dict(dataset="tiny_imagenet", size=32), "tinyimagenet_64": dict(dataset="tiny_imagenet"), "imagenet": dict(dataset="imagenet", size=224),
 }  # fmt: skip
 
-
+# %% ../../nbs/importers/04_import_collapse.ipynb #model
 def _model(value: object, settings: Mapping[str, object]) -> Reading:
     family, *words = str(value).lower().split("_")
     plain = dict(model=str(value).lower(), width=None, depth=None, norm=True, bias=False, shared="no")
@@ -50,7 +50,7 @@ def _entry(width: int, settings: Mapping[str, object]) -> str:
     _, _, channels, side, _ = SHAPES[row["dataset"]]
     return "pad" if channels * row.get("size", side) ** 2 <= width else "project"
 
-
+# %% ../../nbs/importers/04_import_collapse.ipynb #dataset
 def _dataset(value: object, settings: Mapping[str, object]) -> Reading:
     name = str(value).lower()
     if name not in DATASETS:
@@ -86,7 +86,7 @@ def _measures(value: object, settings: Mapping[str, object]) -> Reading:
     groups = dict.fromkeys(MEASURES[n.removesuffix("Testset")] for n in names)
     return Reading({"metrics": [g for g in groups if g] or "accuracy"}, "every measure on both splits")
 
-
+# %% ../../nbs/importers/04_import_collapse.ipynb #checkpoints
 def _checkpoints(value: object, settings: Mapping[str, object]) -> Reading:
     every = settings.get("Logging.log-interval")
     if value is None and every:
@@ -164,7 +164,7 @@ def _axes(matrix: Mapping[str, object], prefix: str = "") -> Axes:
             raise ValueError(f"Matrix.{prefix}{key}: got {value!r}; accepted: a list of alternatives (a list in a list for a value that is one)")
     return lists, either
 
-
+# %% ../../nbs/importers/04_import_collapse.ipynb #named
 def _named(axes: Axes) -> Iterator[str]:
     yield from axes[0]
     for branches in axes[1]:
@@ -193,7 +193,7 @@ def _whole(value: object) -> object:
     "A value that is a list stands in a list of one, where lists are alternatives."
     return [value] if isinstance(value, list) else value
 
-
+# %% ../../nbs/importers/04_import_collapse.ipynb #push
 def _push(node: dict, either: list[dict]) -> dict:
     "Hang alternatives on every leaf of a tree of alternatives."
     if "either" in node:
@@ -215,7 +215,7 @@ MET = (
 )
 FIXED = dict(val="test", n_val=None, normalise="published", drop_last=False, abandon=True)  # what the original does without a key
 
-
+# %% ../../nbs/importers/04_import_collapse.ipynb #import-collapse
 def import_collapse(
     content: Mapping[str, object],  # of a YAML file
     flags: Mapping[str, object] | None = None,  # of the command line, if there was one

@@ -38,7 +38,7 @@ def read_flags(
 def _is_number(word: str) -> bool:
     return isinstance(parse_value(word), (int, float))
 
-
+# %% ../../nbs/importers/01_import_mechanics.ipynb #value
 def _value(words: list[str]) -> object:
     if not words:
         return True
@@ -69,7 +69,7 @@ def _dataset(value: object, settings: Mapping[str, object]) -> Reading:
     note = {"imagenet": "its colour jitter and random greys are left out"}.get(name, "")
     return Reading({"dataset": name, "augment": AUGMENT.get(name, "crop+flip")}, note, DIFFERS if note else "")
 
-
+# %% ../../nbs/importers/01_import_mechanics.ipynb #model
 def _model(value: object, settings: Mapping[str, object]) -> Reading:
     kind = settings["model-class"]
     if kind not in ("default", "tinyimagenet", "imagenet"):
@@ -110,7 +110,7 @@ def _saves(value: object, settings: Mapping[str, object]) -> Reading:
     n = value or per_epoch(DATASETS[settings["dataset"]], settings["train-batch-size"])
     return Reading({"save_every": n, "every": n}, "" if value else "checkpoints at the end of every epoch, as there")
 
-
+# %% ../../nbs/importers/01_import_mechanics.ipynb #device
 def _device(value: object, settings: Mapping[str, object]) -> Reading:
     return Reading({} if settings.get("tpu") else {"device": f"cuda:{value}"})
 

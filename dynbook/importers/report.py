@@ -28,7 +28,7 @@ class Reading:
     note: str = ""  # about this value; in place of the key's own note
     verdict: str = ""  # in place of the key's own
 
-
+# %% ../../nbs/importers/00_import_report.ipynb #key
 @dataclass(frozen=True)
 class Key:
     "A key of a foreign configuration."
@@ -104,7 +104,7 @@ class Imported:
         said = "\n".join(f"# {line}".rstrip() for line in wrapped)
         return said + "\n" + "\n".join(_block(plain(self.config))) + "\n"
 
-
+# %% ../../nbs/importers/00_import_report.ipynb #block
 def _block(values: Mapping[str, object], indent: str = "") -> Iterator[str]:
     "YAML, one line per key; everything but a mapping stands on its key's line."
     for key, value in values.items():
@@ -139,7 +139,7 @@ def check_known(
             near = difflib.get_close_matches(name, known, 1, 0.5)
             raise ValueError(f"key {name}: unknown to {origin}{f' (did you mean {near[0]}?)' if near else ''}; accepted: {', '.join(known)}")
 
-
+# %% ../../nbs/importers/00_import_report.ipynb #translate
 def translate(
     given: Mapping[str, object],  # key -> value, as it was written
     keys: Sequence[Key],  # the table
@@ -160,7 +160,7 @@ def translate(
                 lines.append(Line(key.name, settings[key.name], verdict, found.fields, found.note or key.note, key.name in given))
     return fields, lines
 
-
+# %% ../../nbs/importers/00_import_report.ipynb #refuse
 def refuse(
     key: str,  # as it was written
     value: object,  # what it was set to

@@ -34,7 +34,7 @@ def _optimizers(values: list) -> str:
     head = [v for v in values if v.startswith("lrs")]
     return f"{', '.join(head)}: momentum 0.9 and weight decay 5e-4 (…_imgnet: 1e-4), as in the release of the paper; its later version trains without both" if head else ""
 
-
+# %% ../../nbs/importers/03_import_saturation.ipynb #datasets
 def _datasets(values: list) -> str:
     said = ["MNIST's digits are mirrored at random there, not here"] if {"MNIST", "MNISTSmallRandomPositioning"} & set(values) else []
     placed = [v for v in values if "SmallRandom" in v]

@@ -37,7 +37,7 @@ def network_name(
 def _many(value: object) -> list:
     return value if isinstance(value, list) else [value]
 
-
+# %% ../../nbs/importers/05_import_teleport.ipynb #each
 def _each(target: str, names: Mapping[object, object] | Callable) -> Callable[[object, Mapping], Reading]:
     "A value or a list of alternatives, translated one by one."
     one = names if callable(names) else lambda v: choice(target, {k: k_ for k, k_ in names.items()})(v, {}).fields[target]
@@ -52,7 +52,7 @@ def _each(target: str, names: Mapping[object, object] | Callable) -> Callable[[o
 def _as_is(name: str, note: str = "", **more: object) -> Key:
     return Key(name, name, note, **more)
 
-
+# %% ../../nbs/importers/05_import_teleport.ipynb #default-adam
 DEFAULT_ADAM = {"betas": [0.9, 0.999], "eps": 1e-8, "amsgrad": False, "maximize": False, "dampening": 0}
 MODEL_KEYS = (
     Key("cls", "cls", convert=_each("cls", network_name)),
@@ -104,7 +104,7 @@ def _section(value: object, keys: Sequence[Key], place: str, lines: list[Line]) 
     lines += [Line(f"{place}.{x.key}", x.value, KEPT if dict(x.fields) == {x.key: x.value} else x.verdict, {} if dict(x.fields) == {x.key: x.value} else x.fields, x.note, x.given) for x in found]
     return fields
 
-
+# %% ../../nbs/importers/05_import_teleport.ipynb #models
 def _models(value: object, lines: list[Line]) -> list:
     out = []
     for entry in _many(value):
@@ -126,7 +126,7 @@ def _initialisers(value: object, lines: list[Line]) -> list:
             lines.append(Line("initializers", entry, KEPT if out[-1] == entry else RENAMED, {"initialiser": out[-1]}, "torch's own" if out[-1] == "default" else ""))
     return out
 
-
+# %% ../../nbs/importers/05_import_teleport.ipynb #optimizers
 def _optimizers(value: object, lines: list[Line]) -> list:
     out = []
     for entry in _many(value):
@@ -181,7 +181,7 @@ LOOKAHEAD = "the score loss_lookahead_diff is always 0: no step is taken there"
 NORM = "weighted_grad_norm stops with batch normalisation, and is infinite for a weight of zero"
 MISSING = "a file without initializers or training_params stops with an error; here torch's initial weights and the original's defaults are used"
 
-
+# %% ../../nbs/importers/05_import_teleport.ipynb #import-teleport
 def import_teleport(
     content: Mapping[str, object],  # of a YAML file
     flags: Mapping[str, object] | None = None,  # of the command line, if there was one
@@ -200,7 +200,7 @@ def import_teleport(
     said = translate(flags, FLAGS, "the flags of its programs")[1] if flags else []
     return Imported("Neural Teleportation's configuration", "a matrix for dynbook.teleport.matrix.load_matrix", matrix, [*lines, *said], _met(content), "run_matrix('THIS_FILE')", _remarks(len(runs)))
 
-
+# %% ../../nbs/importers/05_import_teleport.ipynb #with-data
 def _with_data(training: dict, datasets: object) -> dict:
     "Augmentation and validation belong to the data set there."
     kinds = {"crop+flip" if str(d).startswith("cifar") else "none" for d in _many(datasets)}

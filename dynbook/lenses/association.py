@@ -50,7 +50,7 @@ class OverSeeds:
         "Whether the interval leaves out 0."
         return self.low > 0 or self.high < 0
 
-
+# %% ../../nbs/lenses/01_association.ipynb #over-seeds
 def over_seeds(
     values: ArrayLike,  # (n,) one per seed; NaNs are left out
     level: float = 0.95,  # of the interval
@@ -69,7 +69,7 @@ def over_seeds(
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
     return OverSeeds(float(v.mean()), float(low), float(high), p, len(v))
 
-
+# %% ../../nbs/lenses/01_association.ipynb #holm
 def holm(
     p: ArrayLike,  # (m,) p-values
 ) -> np.ndarray:  # (m,) corrected
@@ -104,7 +104,7 @@ def _null(table: pd.DataFrame, x: str, y: str, controls: Sequence[str], draws: i
     means = [abs(pd.Series([found(int(rng.integers(2, max(3, n - 1)))) for n, found in runs]).mean()) for _ in range(draws)]
     return float(np.quantile(means, 0.95))
 
-
+# %% ../../nbs/lenses/01_association.ipynb #associate
 def associate(
     table: pd.DataFrame,  # labels, seed, step and quantities
     pairs: Sequence[tuple[str, str]],  # (x, y)

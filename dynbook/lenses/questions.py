@@ -42,7 +42,7 @@ def judge(
     criteria.report(f"{words}: coefficient", true["mean"])
     criteria.report(f"{words}: coefficient on shuffled labels", shuffled["mean"])
 
-
+# %% ../../nbs/lenses/03_questions.ipynb #tell
 def tell(
     criteria: Criteria,  # to which it is added
     found: pd.DataFrame,  # from `associate`
@@ -78,7 +78,7 @@ def edge_answers(
     plain = associate(moved, [(SHARP, CHARGE), (SHARP, ERROR), (STEEP, CHARGE), (STEEP, ERROR)])
     return plain, associate(moved, [(SHARP, CHARGE), (SHARP, ERROR)], ("step", STEEP))
 
-
+# %% ../../nbs/lenses/03_questions.ipynb #edge-criteria
 def edge_criteria(
     moved: pd.DataFrame,  # from `edge_table`
     plain: pd.DataFrame,  # from `edge_answers`
@@ -92,7 +92,7 @@ def edge_criteria(
     criteria.report("largest share of the edge that was reached", moved[moved.labels == "true"][SHARP].max())
     return criteria
 
-
+# %% ../../nbs/lenses/03_questions.ipynb #plot-edge
 def plot_edge(
     moved: pd.DataFrame,  # from `edge_table`
     plain: pd.DataFrame,  # from `edge_answers`
@@ -129,7 +129,7 @@ def order_table(
         parts.append(changes(w, ["saturation", "effective rank", "within-class share", "log CDNV"]).assign(layer=layer))
     return pd.concat(parts, ignore_index=True)
 
-
+# %% ../../nbs/lenses/03_questions.ipynb #averaged
 def averaged(
     layers: pd.DataFrame,  # from `order_table`
 ) -> pd.DataFrame:  # labels, seed, step and quantities
@@ -174,7 +174,7 @@ def order_criteria(
     tell(criteria, found, SATURATION, LOG_CDNV, "changes of saturation and of log CDNV")
     return criteria
 
-
+# %% ../../nbs/lenses/03_questions.ipynb #plot-order
 def plot_order(
     mean: pd.DataFrame,  # from `averaged`
     found: pd.DataFrame,  # from `associate`
@@ -208,7 +208,7 @@ def gain_table(
     whole = table[(table.layer == "model") | (table.metric == "rescale_charge")]
     return changes(wide(whole, list(names)).rename(columns=names), [IMBALANCE])
 
-
+# %% ../../nbs/lenses/03_questions.ipynb #gain-criteria
 def gain_criteria(
     found: pd.DataFrame,  # from `associate`
     moved: pd.DataFrame,  # from `gain_table`
@@ -223,7 +223,7 @@ def gain_criteria(
     criteria.report("relative imbalance and absolute rescale charges: coefficient", same.mean)
     return criteria
 
-
+# %% ../../nbs/lenses/03_questions.ipynb #plot-gain
 def plot_gain(
     found: pd.DataFrame,  # from `associate`
     moved: pd.DataFrame,  # from `gain_table`

@@ -46,7 +46,7 @@ class LensTraining(Config):
     lenses: tuple[str, ...] = option(tuple(LENSES), "which lenses", choices=tuple(LENSES))
     device: str = option("cpu", "cpu, cuda or cuda:1")
 
-
+# %% ../../nbs/lenses/00_lens_study.ipynb #lensstudy
 @dataclass(frozen=True)
 class LensStudy(LensTraining):
     "Several seeds, with and without their labels."
@@ -68,7 +68,7 @@ class Order(LensStudy):
 
     lenses: tuple[str, ...] = option(("saturation", "collapse"), "which lenses", choices=tuple(LENSES))
 
-
+# %% ../../nbs/lenses/00_lens_study.ipynb #gain
 @dataclass(frozen=True)
 class Gain(LensStudy):
     "The level set, charges and curvature."
@@ -98,7 +98,7 @@ def _lenses(names: Sequence[str]) -> list[Lens]:
     made = {"mechanics": ChargeLens, "chaos": lambda: CurvatureLens(n=100, steps=15), "saturation": lambda: SaturationLens(probes=False), "teleport": lambda: OrbitLens(steps=15, tolerance=1e-6), "collapse": CollapseLens}
     return [made[name]() for name in names]
 
-
+# %% ../../nbs/lenses/00_lens_study.ipynb #observe-run
 def observe_run(
     config: LensRun,  # what to train
     run: Run,  # its folder
@@ -128,7 +128,7 @@ def run_lenses(
     parts = [table.assign(seed=c.seed, labels="shuffled" if c.shuffled else "true") for c, table in tables]
     return pd.concat(parts, ignore_index=True)
 
-
+# %% ../../nbs/lenses/00_lens_study.ipynb #wide
 def wide(
     table: pd.DataFrame,  # from `run_lenses`
     metrics: Sequence[str],  # "lens.metric", of the whole model or averaged over its layers

@@ -34,7 +34,7 @@ from ..training import Learner, Step, train
 # %% ../../nbs/mechanics/13_annealing.ipynb #phase
 RULES = ("batch", "linear", "halve")
 
-
+# %% ../../nbs/mechanics/13_annealing.ipynb #phase-2
 @dataclass(frozen=True)
 class Phase:
     "The settings of one phase of training."
@@ -58,7 +58,7 @@ class Phase:
         "η/(1 - β)."
         return self.lr / (1 - self.momentum)
 
-
+# %% ../../nbs/mechanics/13_annealing.ipynb #anneal
 def anneal(
     batch_size: int,  # S of the first phase
     lr: float,  # η of the first phase
@@ -94,7 +94,7 @@ class Noise(Config):
     directions: int = option(20, "random directions", ge=1)
     seed: int = option(0, "of weights, batches and directions", ge=0)
 
-
+# %% ../../nbs/mechanics/13_annealing.ipynb #noise-table
 def noise_table(
     config: Noise,  # batches and network
     run: object = None,  # not needed
@@ -138,7 +138,7 @@ def noise_ratios(
     v = table[table.direction == "random"].set_index("phase").variance
     return (v / v.shift()).dropna()
 
-
+# %% ../../nbs/mechanics/13_annealing.ipynb #plot-noise
 @style()
 def plot_noise(
     table: pd.DataFrame,  # from `noise_table`
@@ -164,7 +164,7 @@ def plot_noise(
 # %% ../../nbs/mechanics/13_annealing.ipynb #train-annealed
 PHASES = {"phase": int, "batch_size": int, "lr": float, "momentum": float, "step": int, "train_loss": float, "val_loss": float, "val_accuracy": float}
 
-
+# %% ../../nbs/mechanics/13_annealing.ipynb #train-annealed-2
 def train_annealed(
     model: nn.Module,  # trained in place
     split: Split,  # training data
@@ -277,7 +277,7 @@ class Annealed(Config):
         shared = ("dataset", "model", "norm", "n_train", "dtype", "seed", "device")
         return ChargeRun(**{name: getattr(self, name) for name in shared})
 
-
+# %% ../../nbs/mechanics/13_annealing.ipynb #record-annealed
 def record_annealed(
     config: Annealed,  # what to train
     run: Run | None = None,  # gives the folder of records and checkpoints; None: nothing is kept

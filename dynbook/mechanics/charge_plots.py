@@ -46,7 +46,7 @@ def _setting(part: pd.DataFrame) -> str:
     beta = f", β = {first.momentum:g}" if first.momentum else ""
     return f"η = {first.lr:g}, λ = {first.weight_decay:g}{beta}"
 
-
+# %% ../../nbs/mechanics/12_charge_plots.ipynb #plot-sweep
 @style()
 def plot_sweep(
     table: pd.DataFrame,  # `curves` of several runs, labelled

@@ -18,6 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+# %% ../../nbs/mechanics/10_charge_runs.ipynb #from
 from ..config import Config, option
 from ..data import Data, load_dataset
 from ..devices import usable_device
@@ -52,7 +53,7 @@ def fan_out_(
             nn.init.zeros_(module.bias)
     return model
 
-
+# %% ../../nbs/mechanics/10_charge_runs.ipynb #small-vgg
 def small_vgg(
     num_classes: int = 10,  # outputs
     in_channels: int = 1,  # input channels
@@ -76,7 +77,7 @@ def small_vgg(
 # %% ../../nbs/mechanics/10_charge_runs.ipynb #chargerun
 STREAMED = ("continuous", "discrete", "decay")
 
-
+# %% ../../nbs/mechanics/10_charge_runs.ipynb #chargerun-2
 @dataclass(frozen=True)
 class ChargeRun(Config):
     "One training run whose charges are recorded."
@@ -159,7 +160,7 @@ def build_network(
         _restore(net, config.weights)
     return net.to(usable_device(config.device), getattr(torch, config.dtype))
 
-
+# %% ../../nbs/mechanics/10_charge_runs.ipynb #restore
 def _restore(net: nn.Module, path: str) -> None:
     "Weights from a file; raises `ValueError` if it is not there or belongs to another network."
     try:
@@ -259,7 +260,7 @@ def record_run(
         write_tensors(run.folder / "trace.safetensors", trace.state())
     return pd.DataFrame(rows, columns=list(PERFORMANCE)).astype(PERFORMANCE)
 
-
+# %% ../../nbs/mechanics/10_charge_runs.ipynb #train
 def _train(config: ChargeRun, run: Run | None, data: Data, learner: Learner, recorder: ChargeRecorder, trace: Trace, rows: list) -> None:
     "All steps that are left."
     per_epoch = data.train.n_batches(config.batch_size)
@@ -304,7 +305,7 @@ def recorded(
     except (OSError, SafetensorError) as error:
         raise RuntimeError(f"{folder}: the record is missing or damaged ({error}); run again with force=True") from error
 
-
+# %% ../../nbs/mechanics/10_charge_runs.ipynb #recorded-all
 def recorded_all(
     configs: Sequence[ChargeRun],  # what to train
     engine: Engine | None = None,  # where; None: `default_engine()`

@@ -44,7 +44,7 @@ def plain_run(
     "The run behind a figure, under the name that all figures share."
     return ChargeRun(**{f.name: getattr(config, f.name) for f in fields(ChargeRun)})
 
-
+# %% ../../nbs/mechanics/14_charge_studies.ipynb #roughness
 def roughness(
     values: np.ndarray,  # (T, n) curves
 ) -> np.ndarray:  # (n,)
@@ -142,7 +142,7 @@ def phase_table(
             start += n
     return pd.concat(parts, ignore_index=True)
 
-
+# %% ../../nbs/mechanics/14_charge_studies.ipynb #plot-phase
 @style()
 def plot_phase(
     table: pd.DataFrame,  # from `phase_table`
@@ -191,7 +191,7 @@ def equilibrium_table(
             rows.append({"name": p.name, "step": k + window // 2, "ratio": float(ratio[k : k + window].mean()), "norm2": float(norm2[k : k + window].mean())})
     return pd.DataFrame(rows)
 
-
+# %% ../../nbs/mechanics/14_charge_studies.ipynb #plot-equilibrium
 @style()
 def plot_equilibrium(
     table: pd.DataFrame,  # from `equilibrium_table`
@@ -222,7 +222,7 @@ def norm_table(
     parts = [pd.DataFrame({"weight_decay": r.config.weight_decay, "step": r.history.step.numpy(), "norm": r.trace["norm"].numpy()}) for r in runs]
     return pd.concat(parts, ignore_index=True)
 
-
+# %% ../../nbs/mechanics/14_charge_studies.ipynb #plot-norms
 @style()
 def plot_norms(
     table: pd.DataFrame,  # from `norm_table`
@@ -254,7 +254,7 @@ class Controls(ChargeRun):
     weight_decay: float = option(1e-3, "weight decay λ", ge=0)
     steps: int = option(500, "optimizer steps", ge=1)
 
-
+# %% ../../nbs/mechanics/14_charge_studies.ipynb #run-controls
 def run_controls(
     config: Controls,  # what all runs share
     engine: Engine | None = None,  # where; None: `default_engine()`
@@ -266,7 +266,7 @@ def run_controls(
     runs = recorded_all([ChargeRun(**{**shared, **extra}) for extra in CONTROLS.values()], engine, root, force)
     return pd.concat([sweep_errors([r]).assign(control=name) for name, r in zip(CONTROLS, runs)], ignore_index=True)
 
-
+# %% ../../nbs/mechanics/14_charge_studies.ipynb #plot-controls
 @style()
 def plot_controls(
     table: pd.DataFrame,  # from `run_controls`
@@ -296,7 +296,7 @@ class Errors(Sweep):
     violation: bool = option(True, "also record by how much the symmetries are violated")
     single: bool = option(True, "add the single-precision runs of Figures 5 and 6, on the same data")
 
-
+# %% ../../nbs/mechanics/14_charge_studies.ipynb #error-runs
 def error_runs(
     config: Errors,  # the table
     engine: Engine | None = None,  # where; None: `default_engine()`

@@ -27,7 +27,7 @@ from .laws import QUADRATURES, crossings, predict, relative_error
 # %% ../../nbs/mechanics/11_charge_tables.ipynb #sweep
 Numbers = float | tuple[float, ...]
 
-
+# %% ../../nbs/mechanics/11_charge_tables.ipynb #sweep-2
 @dataclass(frozen=True)
 class Sweep(Config):
     "Runs of two networks under several settings; the defaults are Figure 5."
@@ -55,7 +55,7 @@ class Sweep(Config):
         if len(lengths) > 1 or 0 in lengths:
             raise ValueError(f"parameter weight_decay: lists of {sorted(lengths)} settings; accepted: one number, or lists of one length")
 
-
+# %% ../../nbs/mechanics/11_charge_tables.ipynb #lists
 _LISTS = ("lr", "weight_decay", "momentum", "steps")
 
 # %% ../../nbs/mechanics/11_charge_tables.ipynb #momenta
@@ -78,7 +78,7 @@ def settings(
     lists = {name: v if isinstance(v := getattr(sweep, name), tuple) else (v,) * n for name in _LISTS}
     return [{name: values[i] for name, values in lists.items()} for i in range(n)]
 
-
+# %% ../../nbs/mechanics/11_charge_tables.ipynb #runs-of
 def runs_of(
     sweep: Sweep,  # the figure
     norms: Sequence[bool] = (False, True),  # which of the two networks
@@ -104,7 +104,7 @@ def normalised(run: ChargeRun) -> bool:
     "Whether a run's network has batch normalisation."
     return run.norm or run.model.endswith("_bn") or "resnet" in run.model and not run.model.endswith("_nobn")
 
-
+# %% ../../nbs/mechanics/11_charge_tables.ipynb #run-sweep
 def run_sweep(
     sweep: Sweep,  # the figure
     norms: Sequence[bool] = (False, True),  # which of the two networks
@@ -139,7 +139,7 @@ def charge_errors(
     head = {"norm": normalised(c), "lr": c.lr, "weight_decay": c.weight_decay, "momentum": c.momentum, "dtype": c.dtype}
     return pd.DataFrame(rows).assign(**head)[[*head, "kind", "name", "law", "error"]]
 
-
+# %% ../../nbs/mechanics/11_charge_tables.ipynb #sweep-errors
 def sweep_errors(
     runs: Sequence[Recorded],  # finished runs
 ) -> pd.DataFrame:
@@ -172,7 +172,7 @@ def decay_criteria(
         criteria.report("worst error of the left sum, as published", worst(errors, "left"))
     return criteria
 
-
+# %% ../../nbs/mechanics/11_charge_tables.ipynb #momentum-criteria
 def momentum_criteria(
     errors: pd.DataFrame,  # from `sweep_errors`
 ) -> Criteria:
@@ -212,7 +212,7 @@ def initial_sums(
 def _in_channels(config: ChargeRun) -> int:
     return 1 if config.dataset in ("digits", "mnist", "fashion_mnist", "kmnist") else 3
 
-
+# %% ../../nbs/mechanics/11_charge_tables.ipynb #layer-criteria
 def layer_criteria(
     runs: Sequence[Recorded],  # finished runs
 ) -> Criteria:
@@ -254,7 +254,7 @@ def place_of(
         raise ValueError(f"kind: got {kind!r}; accepted: one of {', '.join(sorted({p.kind for p in history.places}))}")
     return found[{"translation": 0, "scale": min(1, len(found) - 1), "rescale": max(0, min(3, len(found) - 3))}[kind]]
 
-
+# %% ../../nbs/mechanics/11_charge_tables.ipynb #curves
 def curves(
     run: Recorded,  # a finished run
     place: Place | None = None,  # whose units; None: one sum per place
@@ -275,7 +275,7 @@ def curves(
             parts.append(pd.DataFrame({"kind": p.kind, "name": p.name, "unit": s.start or 0, "step": h.step[rows].numpy(), "time": h.time[rows].numpy()} | values))
     return pd.concat(parts, ignore_index=True)
 
-
+# %% ../../nbs/mechanics/11_charge_tables.ipynb #layer-curves
 def layer_curves(
     runs: Sequence[Recorded],  # finished runs of both networks
 ) -> pd.DataFrame:  # as from `labelled`

@@ -97,7 +97,7 @@ class ExactNorm(nn.Module):
         z = (x - mean) * var.rsqrt()
         return z if self.weight is None else z * self.weight.view(shape) + self.bias.view(shape)
 
-
+# %% ../../nbs/mechanics/02_constraints.ipynb #without-epsilon
 def without_epsilon(
     model: nn.Module,  # not modified
 ) -> nn.Module:
@@ -134,7 +134,7 @@ def noise_along(
     u = flat({k: direction.get(k, torch.zeros_like(p)) for k, p in rows[0].items()}).double()
     return float((matrix @ u).norm() / u.norm()), float(torch.linalg.matrix_norm(matrix, 2))
 
-
+# %% ../../nbs/mechanics/02_constraints.ipynb #function-change
 def function_change(
     model: nn.Module,  # left as it is
     symmetry: Symmetry,  # what to apply

@@ -40,7 +40,7 @@ def gradient_flow(
         out.append(_rk4(grad, out[-1], h) if method == "rk4" else out[-1] - h * grad(out[-1]))
     return torch.stack(out)
 
-
+# %% ../../nbs/mechanics/08_flows.ipynb #descend
 def descend(
     grad: Field,  # θ -> ∇L(θ)
     w0: Tensor,  # where to start
@@ -75,7 +75,7 @@ def linear_flow(
     mu, v = torch.linalg.eigh(A)
     return torch.exp(-t[:, None] * mu) * (w0 @ v) @ v.T
 
-
+# %% ../../nbs/mechanics/08_flows.ipynb #modified-flow
 def modified_flow(
     A: Tensor,  # (P, P) symmetric: the loss is ½ wᵀA w
     w0: Tensor,  # (P,)

@@ -35,7 +35,7 @@ class Hyper:
         "η̂ = η(1 - a), the step of the clock t."
         return self.lr * (1 - self.dampening)
 
-
+# %% ../../nbs/mechanics/04_history.ipynb #place
 @dataclass(frozen=True)
 class Place:
     "Which columns belong to one symmetry."
@@ -127,7 +127,7 @@ def unpack(
     more = [tensors.get(k) for k in ("drives", "violations")]
     return ChargeHistory(places, tensors["hyper"], tensors["step"], tensors["charges"], *more, streamed, tensors.get("carried"))
 
-
+# %% ../../nbs/mechanics/04_history.ipynb #save
 def save(history: ChargeHistory, path: str | Path) -> None:
     "Write a record atomically."
     write_tensors(path, pack(history))

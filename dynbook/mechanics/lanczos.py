@@ -68,7 +68,7 @@ def gradient(
     theta = flat({k: (params or at.params)[k] for k in at.params})
     return unflat(sum(grad(loss)(theta) for loss in at.losses()), at.params)
 
-
+# %% ../../nbs/mechanics/01_lanczos.ipynb #hessian-product
 def hessian_product(
     at: LossAt,  # the loss
     v: Mapping[str, Tensor],  # a direction; parameters that are left out do not move
@@ -99,7 +99,7 @@ def hessian_topk(
     best = found.values.abs().argsort(descending=True)[:k] if which == "LM" else torch.arange(len(found.values))
     return Pairs(found.values[best], found.vectors[:, best], found.residuals[best], found.converged, found.steps)
 
-
+# %% ../../nbs/mechanics/01_lanczos.ipynb #project
 def project(
     weights: Tensor | Iterable[Tensor],  # (T, P) weights along a run, or an iterable of (P,), read one at a time
     vectors: Tensor,  # (P, k) directions

@@ -47,7 +47,7 @@ def rotation_table(
         curves[name] = (dense, radius * np.cos(dense), radius * np.sin(dense))
     return pd.concat([pd.DataFrame({"curve": name, "t": t, "w1": x, "w2": y, "radius": np.hypot(x, y)}) for name, (t, x, y) in curves.items()], ignore_index=True)
 
-
+# %% ../../nbs/mechanics/15_landscapes.ipynb #rotation-errors
 def rotation_errors(
     table: pd.DataFrame,  # from `rotation_table`
     config: Rotation,  # step and length
@@ -94,7 +94,7 @@ def landscape_table(
         parts.append(pd.DataFrame({"kind": toy.kind, "w1": points[:, 0].numpy(), "w2": points[:, 1].numpy(), "log_norm2": norm2.log10().numpy()}))
     return pd.concat(parts, ignore_index=True)
 
-
+# %% ../../nbs/mechanics/15_landscapes.ipynb #orbit-deviation
 def orbit_deviation(
     config: Landscape,  # samples
     starts: Sequence[tuple[float, float]] = ((0.7, 0.2), (-1.1, 0.4), (0.3, -0.9)),  # points of the plane

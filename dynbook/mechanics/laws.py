@@ -217,7 +217,7 @@ def predict(
             out.append(state.value)
     return torch.stack(out)
 
-
+# %% ../../nbs/mechanics/05_laws.ipynb #relative-error
 def relative_error(
     theory: Tensor,  # (R, n) predicted
     measured: Tensor,  # (R, n) measured

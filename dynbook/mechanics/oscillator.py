@@ -62,7 +62,7 @@ def response(
     cosh, sinhc = _hyperbolic(oscillator, np.asarray(t, float))
     return cosh + oscillator.gamma * sinhc
 
-
+# %% ../../nbs/mechanics/03_oscillator.ipynb #kernel
 def kernel(
     oscillator: Oscillator,  # damping and frequency
     t: ArrayLike,  # times ≥ 0

@@ -20,6 +20,7 @@ from matplotlib.figure import Figure
 from safetensors import safe_open
 from torch import Tensor
 
+# %% ../../nbs/mechanics/18_pipeline.ipynb #from
 from ..config import from_dict, to_dict
 from ..data import Split
 from . import history as records
@@ -78,7 +79,7 @@ def _train(config: ChargeRun, folder: Path) -> None:
     recorder.close()
     records.save(recorder.history(), folder / "history.safetensors")
 
-
+# %% ../../nbs/mechanics/18_pipeline.ipynb #steps
 def _steps(config: ChargeRun, learner: Learner, split: Split) -> Iterator[Step]:
     "The steps that are left."
     per_epoch = split.n_batches(config.batch_size)
@@ -115,7 +116,7 @@ def checkpoints_of(
         raise ValueError(f"folder: {folder} holds no checkpoints; accepted: a folder that `train_stage` has written")
     return found
 
-
+# %% ../../nbs/mechanics/18_pipeline.ipynb #load-config
 def load_config(
     folder: str | Path,  # of a run
 ) -> ChargeRun:
@@ -148,7 +149,7 @@ class _Context:
         rows = torch.arange(min(512, len(train)))
         return hessian_topk(LossAt(self.learner.model, [(train.inputs(rows, dtype=self.learner.dtype), train.y[rows])], self.config.loss), AXES).vectors
 
-
+# %% ../../nbs/mechanics/18_pipeline.ipynb #lazy
 class _Lazy(dict):
     "Tensors by name, read when they are looked up."
 
@@ -193,7 +194,7 @@ def _projection(context: _Context, get: Callable[[str], Tensor]) -> list[dict]:
     position = project([torch.cat([get(name).reshape(-1) for name in context.names]).to(context.axes)], context.axes)[0]
     return [{"name": f"eigenvector {i + 1}", "unit": 0, "measured": x} for i, x in enumerate(position.tolist())]
 
-
+# %% ../../nbs/mechanics/18_pipeline.ipynb #metrics
 METRICS: dict[str, Callable] = {kind: (lambda context, get, kind=kind: _charges(context, get, kind)) for kind in KINDS}
 METRICS |= {"norms": _norms, "weights": _entries, "performance": _performance, "projection": _projection}
 DERIVED = {"phase": "scale"}  # made from another metric's cache
@@ -208,7 +209,7 @@ def _chosen(metrics: Sequence[str] | None) -> list[str]:
         raise ValueError(f"metrics: got {unknown[0]!r}; accepted: {', '.join(known)}")
     return list(metrics or (m for m in known if m not in ON_REQUEST))
 
-
+# %% ../../nbs/mechanics/18_pipeline.ipynb #extract-stage
 @partial(on_urls, position=0)
 def extract_stage(
     folder: str | Path,  # of a run, or its URL
@@ -258,7 +259,7 @@ def _joined(folder: Path, metric: str, law: str) -> pd.DataFrame:
         return table
     return table.merge(_theory(folder, metric, law), on=["name", "unit", "step"], how="left", validate="one_to_one")
 
-
+# %% ../../nbs/mechanics/18_pipeline.ipynb #phase
 def _phase(table: pd.DataFrame) -> pd.DataFrame:
     "Position and velocity of every scale charge between two checkpoints, and the velocity in theory."
     units = table.groupby(["name", "unit"], sort=False)
@@ -297,7 +298,7 @@ def plot_stage(
             out.append(save_figure(fig, table, folder / "plots" / metric, {"metric": metric})[0])
     return out
 
-
+# %% ../../nbs/mechanics/18_pipeline.ipynb #at
 def _at(table: pd.DataFrame, metric: str, places: Sequence[str] | None) -> pd.DataFrame:
     "The rows of some places."
     unknown = set(places or ()) - set(table.name)
@@ -305,7 +306,7 @@ def _at(table: pd.DataFrame, metric: str, places: Sequence[str] | None) -> pd.Da
         raise ValueError(f"places: got {sorted(unknown)[0]!r} for {metric}; accepted: {', '.join(map(str, dict.fromkeys(table.name)))}")
     return table if places is None else table[table.name.isin(places)]
 
-
+# %% ../../nbs/mechanics/18_pipeline.ipynb #plot-metric
 @style()
 def plot_metric(
     table: pd.DataFrame,  # name, unit, step, measured, and theory for charges
@@ -331,7 +332,7 @@ def plot_metric(
     axes[0].set(xlabel="step", ylabel=metric)
     return fig
 
-
+# %% ../../nbs/mechanics/18_pipeline.ipynb #draw-phase
 def _draw_phase(ax: Axes, table: pd.DataFrame) -> None:
     "Velocity against position, sums over every layer's channels; theory in black."
     few = table.name.nunique() <= 8

@@ -38,7 +38,7 @@ class Projections(Config):
     n_train: int | None = option(500, "class-balanced subset of the training data", ge=10)
     seed: int = option(0, "of weights and data order", ge=0)
 
-
+# %% ../../nbs/mechanics/16_projections.ipynb #train-path
 def train_path(
     config: Projections,  # network and training
 ) -> tuple[LossAt, Tensor]:  # the loss at the end, and all weights on the way (T + 1, P)
@@ -75,7 +75,7 @@ def projection_table(
         parts.append(pd.DataFrame({**head, "step": rows.numpy(), "position": (position[rows, i] - position[0, i]).numpy()}))
     return pd.concat(parts, ignore_index=True)
 
-
+# %% ../../nbs/mechanics/16_projections.ipynb #plot-projections
 @style()
 def plot_projections(
     table: pd.DataFrame,  # from `projection_table`

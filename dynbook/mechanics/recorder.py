@@ -144,7 +144,7 @@ def _join(self: ChargeRecorder, summed: Callable[[str], Tensor], squares: Tensor
     "One vector: sums for the translations, then what the other charges have."
     return torch.cat([self.sums.reduce(summed), squares[self.lead :]])
 
-
+# %% ../../nbs/mechanics/07_recorder.ipynb #predicted
 @patch
 def _predicted(self: ChargeRecorder, law: Conserved) -> Tensor:
     "What a law says of every charge."
@@ -191,7 +191,7 @@ def _before(self: ChargeRecorder, args: tuple, kwargs: dict) -> None:
     elif not hyper.momentum:
         self.squares.read(self._gradient, row=self.waiting)
 
-
+# %% ../../nbs/mechanics/07_recorder.ipynb #look-ahead
 @patch
 def _look_ahead(self: ChargeRecorder, hyper: Hyper) -> tuple[Tensor, Tensor]:
     "η²|g + βv|² and η²⟨g + βv, v⟩ of a step with Nesterov's momentum, v being the buffer that the step will leave."
@@ -236,7 +236,7 @@ def _moved(self: ChargeRecorder) -> Tensor:
     self.before = {}
     return (self.squares.reduce(moved.__getitem__) - self.decay)[None]
 
-
+# %% ../../nbs/mechanics/07_recorder.ipynb #read
 @patch
 def _read(self: ChargeRecorder) -> Tensor:
     "The drives that wait, (steps, charges)."
@@ -280,7 +280,7 @@ def state(self: ChargeRecorder) -> dict[str, Tensor]:
     waiting = {f"waiting/{part}": getattr(self.squares, part)[: self.waiting].clone() for part in PARTS} if self.waiting else {}
     return {**pack(self.history()), **laws, **waiting}
 
-
+# %% ../../nbs/mechanics/07_recorder.ipynb #load
 @patch
 def load(self: ChargeRecorder, tensors: Mapping[str, Tensor]) -> None:
     "Continue a record; raises `ValueError` if it is of other charges."

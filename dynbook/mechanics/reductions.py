@@ -39,7 +39,7 @@ def _target(term: Term, kind: str, shape: torch.Size, stride: int) -> Tensor:
     inner = index.expand(index.shape[0], *shape[1:]).reshape(index.shape[0], -1)[:, ::stride]
     return inner[0] if kind == "columns" else inner.expand(shape[0], -1).reshape(-1)
 
-
+# %% ../../nbs/mechanics/06_reductions.ipynb #stride
 def _stride(terms: Sequence[Term], shape: torch.Size) -> int:
     "How many neighbouring columns (a kernel's positions, a channel's pixels) always share their charge."
     inner = [t.index.expand(t.index.shape[0], *shape[1:]).reshape(t.index.shape[0], -1) for t in terms if _sum_of(t) != "rows"]
@@ -86,7 +86,7 @@ class _Bucket:
         r, c = self.matrix
         return {"stretches": 0, "small": len(self.names) * r * c, "large": min(r, max(1, BLOCK // c)) * c}[self.way]
 
-
+# %% ../../nbs/mechanics/06_reductions.ipynb #ways
 WAYS = ("stretches", "small", "large")
 
 # %% ../../nbs/mechanics/06_reductions.ipynb #way
@@ -115,7 +115,7 @@ def _home(device: torch.device) -> torch.device:
     "Where charges are kept in double precision."
     return torch.device("cpu") if device.type == "mps" else device
 
-
+# %% ../../nbs/mechanics/06_reductions.ipynb #reducer-2
 class Reducer:
     "Sums of squares (or products) of parameter-shaped tensors, for all charges of a list of symmetries at once."
 
@@ -160,7 +160,7 @@ def _make_rows(self: Reducer) -> None:
     self.views = [[{k: view(b, k, i) for k in b.kinds} for b in self.buckets] for i in range(rows)]
     self.spaces = {b.names: self.buffer[: b.entries].view(-1, *b.shape) for b in self.buckets if b.way == "small"}
 
-
+# %% ../../nbs/mechanics/06_reductions.ipynb #wire
 @patch
 def _wire(self: Reducer) -> None:
     "Which sum goes to which charge, with which sign."
@@ -193,7 +193,7 @@ def read(
     for bucket, views in zip(self.buckets, self.views[row]):
         self.ways[bucket.way](bucket, views, a, b)
 
-
+# %% ../../nbs/mechanics/06_reductions.ipynb #collect
 @patch
 def collect(
     self: Reducer,
@@ -209,7 +209,7 @@ def collect(
     out = torch.zeros(len(sums), self.n, dtype=torch.float64, device=self.home)
     return out.index_add_(1, self.target.long(), sums * self.weight) if len(self.target) else out  # int32 takes torch's slow path
 
-
+# %% ../../nbs/mechanics/06_reductions.ipynb #reduce
 @patch
 def reduce(
     self: Reducer,
@@ -231,7 +231,7 @@ def _read_stretches(self: Reducer, bucket: _Bucket, views: Mapping[str, Tensor],
     else:
         torch.sum(left * b(name).reshape(left.shape), 1, out=view)
 
-
+# %% ../../nbs/mechanics/06_reductions.ipynb #read-small
 @patch
 def _read_small(self: Reducer, bucket: _Bucket, views: Mapping[str, Tensor], a: Callable, b: Callable | None) -> None:
     "Row and column sums of a few small tensors of one shape."

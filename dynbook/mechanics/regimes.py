@@ -39,7 +39,7 @@ def regime(
     "The regimes of a setting's charges."
     return Regime(oscillator(lr, weight_decay, momentum, kind="translation"), oscillator(lr, weight_decay, momentum, kind="scale"))
 
-
+# %% ../../nbs/mechanics/19_regimes.ipynb #quick-run
 def quick_run(
     lr: float,  # η
     weight_decay: float,  # λ

@@ -44,7 +44,7 @@ def starts(
     radii = torch.tensor([config.inner, config.outer], dtype=torch.float64)
     return (w / w.norm(dim=-1, keepdim=True) * radii[:, None, None]).flatten(0, 1)
 
-
+# %% ../../nbs/mechanics/15b_sphere.ipynb #sphere-table
 def sphere_table(
     config: Sphere,  # what to integrate
     run: object = None,  # not needed
@@ -79,7 +79,7 @@ def outward_error(
     after = part.groupby("start").charge.shift(-1)
     return float(((after - predicted).abs() / after).max())
 
-
+# %% ../../nbs/mechanics/15b_sphere.ipynb #plot-sphere
 @style()
 def plot_sphere(
     table: pd.DataFrame,  # from `sphere_table`
@@ -102,7 +102,7 @@ def plot_sphere(
     axes[1].legend(loc="center right")
     return fig, axes
 
-
+# %% ../../nbs/mechanics/15b_sphere.ipynb #wire
 def _wire(ax: Axes, radius: float) -> None:
     "A sphere, drawn as a grid."
     u, v = np.mgrid[0 : 2 * np.pi : 13j, 0 : np.pi : 9j]

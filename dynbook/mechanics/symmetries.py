@@ -30,7 +30,7 @@ class Term:
 
 KINDS = ("translation", "scale", "rescale")
 
-
+# %% ../../nbs/mechanics/00_symmetries.ipynb #symmetry
 @dataclass(frozen=True, eq=False)
 class Symmetry:
     "One family of symmetries at one place of a network: n one-parameter groups, each with its charge."
@@ -216,7 +216,7 @@ def _head(traced: fx.GraphModule) -> fx.Node | None:
         node = node.args[0]
     return None
 
-
+# %% ../../nbs/mechanics/00_symmetries.ipynb #translation
 def _translation(traced: fx.GraphModule) -> Iterator[Symmetry]:
     node, modules = _head(traced), dict(traced.named_modules())
     if node is None:

@@ -34,7 +34,7 @@ class Toy:
     generator: Callable[[Tensor], Tensor]  # (…, 2) -> u, (…, 2)
     charge: Callable[[Tensor], Tensor]  # (…, 2) -> Q, (…)
 
-
+# %% ../../nbs/mechanics/09_toys.ipynb #normalised-neuron
 def normalised_neuron(
     seed: int = 0,  # of the samples
     n: int = 32,  # samples
@@ -51,7 +51,7 @@ def normalised_neuron(
 
     return loss
 
-
+# %% ../../nbs/mechanics/09_toys.ipynb #make-toys
 def make_toys(
     seed: int = 0,  # of the samples
     n: int = 32,  # samples of the normalised neuron
@@ -94,7 +94,7 @@ def grid_points(
     axis = torch.linspace(-config.extent, config.extent, config.n_grid, dtype=torch.float64)
     return torch.stack(torch.meshgrid(axis, axis, indexing="xy"), -1).reshape(-1, 2)
 
-
+# %% ../../nbs/mechanics/09_toys.ipynb #field-table
 def field_table(
     config: Fields,  # which grid
     run: object = None,  # not needed
@@ -144,7 +144,7 @@ class Levels(Fields):
     time: float = option(1.0, "length of the trajectories", gt=0)
     shown: float = option(8.0, "length of the trajectories that are drawn", gt=0)
 
-
+# %% ../../nbs/mechanics/09_toys.ipynb #level-table
 def level_table(
     config: Levels,  # the grid, the step and the length
     run: object = None,  # not needed
@@ -161,7 +161,7 @@ def level_table(
                 parts.append(pd.DataFrame({"kind": toy.kind, "method": name, "dt": dt, "start": i} | columns))
     return pd.concat(parts, ignore_index=True)
 
-
+# %% ../../nbs/mechanics/09_toys.ipynb #drifts
 def drifts(
     table: pd.DataFrame,  # from `level_table`
 ) -> pd.DataFrame:  # kind, method, dt, drift
@@ -215,7 +215,7 @@ class Quadratic(Config):
         "A, (2, 2)."
         return torch.tensor([[self.curvature, self.coupling], [self.coupling, self.curvature]], dtype=torch.float64)
 
-
+# %% ../../nbs/mechanics/09_toys.ipynb #quadratic-table
 def quadratic_table(
     config: Quadratic,  # the loss and the steps
     run: object = None,  # not needed
@@ -250,7 +250,7 @@ def quadratic_errors(
             rows.append({"panel": panel, "curve": name, "pointwise": pointwise_error(w[::every], points), "distance": curve_distance(points, w)})
     return pd.DataFrame(rows)
 
-
+# %% ../../nbs/mechanics/09_toys.ipynb #quadratic-orders
 def quadratic_orders(
     config: Quadratic,  # the loss
     time: float = 1.6,  # where errors are compared
@@ -267,7 +267,7 @@ def quadratic_orders(
 # %% ../../nbs/mechanics/09_toys.ipynb #plot-quadratic
 LINES = {"gradient flow": (PALETTE[0], "-"), "modified loss": (PALETTE[1], "-"), "modified flow": (PALETTE[2], "--")}
 
-
+# %% ../../nbs/mechanics/09_toys.ipynb #plot-quadratic-2
 @style()
 def plot_quadratic(
     table: pd.DataFrame,  # from `quadratic_table`

@@ -33,7 +33,7 @@ class _TimedRecorder(ChargeRecorder):
         super()._after()
         self.seconds += time.perf_counter() - start
 
-
+# %% ../../nbs/observe/01_lens_charges.ipynb #no-law
 def _no_law(subject: Subject, symmetries: list[Symmetry]) -> str:
     "Why no law can run along; empty if one can."
     optimizer, names = subject.optimizer, {t.parameter for s in symmetries for t in s.terms}

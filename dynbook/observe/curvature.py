@@ -26,7 +26,7 @@ def _mode(model: nn.Module) -> bool:
     random = any(isinstance(m, nn.modules.dropout._DropoutNd) and m.p > 0 for m in model.modules())
     return model.training and not random
 
-
+# %% ../../nbs/observe/02_lens_curvature.ipynb #curvaturelens
 class CurvatureLens(Lens):
     "Loss, gradient norm, sharpness, smallest curvature and largest local exponent of one batch."
 

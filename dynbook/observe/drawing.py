@@ -35,7 +35,7 @@ def _lines(ax: Axes, seen: Observation, lens: str, metrics: dict[str, str], styl
             drawn += 1
     return drawn
 
-
+# %% ../../nbs/observe/06_observe_drawing.ipynb #profile
 def _profile(ax: Axes, seen: Observation, lens: str, metric: str, label: str, colour: str) -> bool:
     "A metric over the layers, at the first reading (pale) and the last."
     t = seen.table[(seen.table.lens == lens) & (seen.table.metric == metric) & (seen.table.layer != "model")]
@@ -61,7 +61,7 @@ def draw_charges(ax: Axes, seen: Observation) -> None:
         ax.set_yscale("symlog", linthresh=1e-4)
         ax.set_ylim(bottom=0)
 
-
+# %% ../../nbs/observe/06_observe_drawing.ipynb #draw-curvature
 def draw_curvature(ax: Axes, seen: Observation) -> None:
     "Sharpness against the edge of stability, and the loss."
     if not _lines(ax, seen, "chaos", {"sharpness": "sharpness"}):
@@ -77,7 +77,7 @@ def draw_curvature(ax: Axes, seen: Observation) -> None:
     right.grid(False)
     right.set_ylim(bottom=0)
 
-
+# %% ../../nbs/observe/06_observe_drawing.ipynb #draw-saturation
 def draw_saturation(ax: Axes, seen: Observation) -> None:
     "Saturation and probes over the layers; shaded: behind the border layer."
     if not _profile(ax, seen, "saturation", "saturation", "saturation", PALETTE[0]):
@@ -103,7 +103,7 @@ def draw_orbit(ax: Axes, seen: Observation) -> None:
     if drawn:
         ax.set(xlabel="step", ylabel="relative", ylim=(0, None))
 
-
+# %% ../../nbs/observe/06_observe_drawing.ipynb #draw-collapse
 def draw_collapse(ax: Axes, seen: Observation) -> None:
     "Class-distance normalised variance over the layers."
     if _profile(ax, seen, "collapse", "cdnv", "variance within / distance²", PALETTE[0]):
@@ -133,7 +133,7 @@ def _say_why(ax: Axes, seen: Observation, lens: str) -> None:
     ax.set_axis_off()
     ax.text(0.5, 0.5, textwrap.fill(text, 36), ha="center", va="center", fontsize=7, transform=ax.transAxes)
 
-
+# %% ../../nbs/observe/06_observe_drawing.ipynb #plot-observation
 @style()
 def plot_observation(
     seen: Observation,  # from `Observer`, `observe` or `train_observed`

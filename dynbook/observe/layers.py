@@ -17,7 +17,7 @@ from ..saturation.tracker import layer_saturation
 # %% ../../nbs/observe/03_lens_layers.ipynb #obl-saturation
 STATISTICS = {"lsat": "saturation", "idim": "intrinsic_dim", "erank": "effective_rank", "channels": "channels"}
 
-
+# %% ../../nbs/observe/03_lens_layers.ipynb #saturationlens
 class SaturationLens(Lens):
     "Saturation, probe and receptive field of every layer."
 

@@ -103,7 +103,7 @@ def _ask(self: Observer, lens: Lens, what: Callable[[Subject], object], counts: 
         self.spent[lens.name][0] += counts
         self.spent[lens.name][1] += time.perf_counter() - start
 
-
+# %% ../../nbs/observe/05_observer.ipynb #read
 @patch
 def read(
     self: Observer,
@@ -123,7 +123,7 @@ def begin(self: Observer) -> Observer:
         self._ask(lens, lens.begin, False)
     return self
 
-
+# %% ../../nbs/observe/05_observer.ipynb #enter
 @patch
 def __enter__(self: Observer) -> Observer:
     self.begin()
@@ -142,7 +142,7 @@ def _stepped(self: Observer, *rest: object) -> None:
         self.read()
         self._clock = time.perf_counter()
 
-
+# %% ../../nbs/observe/05_observer.ipynb #exit
 @patch
 def __exit__(self: Observer, kind: type | None, *rest: object) -> None:
     if self._handle is not None:
@@ -164,7 +164,7 @@ def observation(self: Observer) -> Observation:
     table = pd.DataFrame(self.rows, columns=list(COLUMNS)).astype({"step": int, "value": float})
     return Observation(table, pd.DataFrame(notes, columns=["lens", "note"]), pd.DataFrame(costs, columns=columns), self._about())
 
-
+# %% ../../nbs/observe/05_observer.ipynb #about
 @patch
 def _about(self: Observer) -> dict:
     "What was looked at."
@@ -195,7 +195,7 @@ def read_weights(
         raise ValueError(f"weights: {path} cannot be read ({type(error).__name__}); accepted: .safetensors, or a state dictionary of torch.save with nothing but tensors") from error
     return found.get("state_dict", found) if isinstance(found, dict) else found
 
-
+# %% ../../nbs/observe/05_observer.ipynb #observe
 def observe(
     model: nn.Module,  # any classifier; never changed
     data: Batches,  # as for Observer

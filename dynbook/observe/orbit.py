@@ -46,7 +46,7 @@ def imbalance(
 LARGE = 1_000_000  # parameters, from which on the cheaper of two settings is taken
 STEPS, TOLERANCES = (40, 10), (1e-8, 1e-3)  # of the ascent and of the canonical point
 
-
+# %% ../../nbs/observe/04_lens_orbit.ipynb #orbitlens
 class OrbitLens(Lens):
     "Imbalance, distance to the first orbit, and gradient gain."
 
@@ -100,7 +100,7 @@ class OrbitLens(Lens):
             rows.append(("model", "gain_best", math.sqrt(best.gain)))
         return rows
 
-
+# %% ../../nbs/observe/04_lens_orbit.ipynb #distance
 def _distance(a: dict[str, Tensor], b: dict[str, Tensor]) -> float:
     "Distance of two sets of weights, relative to the geometric mean of their norms."
     norm = lambda t: math.sqrt(sum(float(v.double().square().sum()) for v in t.values()))  # noqa: E731

@@ -45,7 +45,7 @@ def _changed(model: nn.Module, marks: dict[str, tuple], buffers: dict[str, Tenso
     moved = [k for k, b in buffers.items() if k not in now or not torch.equal(b.nan_to_num(), now[k].nan_to_num())]
     return [k for k, mark in _marks(model).items() if marks.get(k) != mark] + moved
 
-
+# %% ../../nbs/observe/00_readings.ipynb #modelchanged
 class ModelChanged(AssertionError):
     "A lens has written to the network that it should only look at."
 
@@ -92,7 +92,7 @@ def _gathered(data: Iterable, n: int, note: Callable[[str], object]) -> tuple[Te
         raise ValueError("data: no batch came; accepted: at least one (a generator can be used only once)")
     return kept
 
-
+# %% ../../nbs/observe/00_readings.ipynb #sample
 def sample(
     data: Batches,  # where examples come from
     n: int,  # how many at most
@@ -113,7 +113,7 @@ def sample(
         raise ValueError(f"data: got inputs {tuple(x.shape)} and labels {y.dtype} {tuple(y.shape)}; accepted: one whole number per example")
     return (x.to(like) if x.is_floating_point() else x.to(like.device)), y.long().to(like.device)
 
-
+# %% ../../nbs/observe/00_readings.ipynb #balanced
 def _balanced(y: Tensor, n: int) -> Tensor:
     "Indices of a class-balanced sample, the same every time."
     classes = y.ndim == 1 and not y.is_floating_point()
@@ -148,10 +148,10 @@ class Subject:
         "The sample in batches."
         return list(zip(self.x.split(size), self.y.split(size)))
 
-
+# %% ../../nbs/observe/00_readings.ipynb #rows
 Rows = list[tuple[str, str, float]]  # layer (or "model"), metric, value
 
-
+# %% ../../nbs/observe/00_readings.ipynb #lens
 class Lens:
     "Looks at a subject, now and then; the base of the five."
 
@@ -183,7 +183,7 @@ class Lens:
 # %% ../../nbs/observe/00_readings.ipynb #obr-observation
 COLUMNS = ("step", "lens", "layer", "metric", "value")
 
-
+# %% ../../nbs/observe/00_readings.ipynb #observation
 @dataclass
 class Observation:
     "Readings of one network by several lenses."

@@ -52,7 +52,7 @@ def _range(seen: Observation, lens: str, metric: str) -> tuple[str, float, str, 
     column = wide[metric].drop("model", errors="ignore").dropna() if metric in wide else pd.Series(dtype=float)
     return (column.idxmin(), column.min(), column.idxmax(), column.max()) if len(column) else None
 
-
+# %% ../../nbs/observe/07_observe_report.ipynb #findings
 def findings(
     seen: Observation,  # what was seen
 ) -> dict[str, list[str]]:  # lens -> sentences
@@ -100,7 +100,7 @@ def _section(seen: Observation, lens: str, said: Sequence[str]) -> str:
     words = "".join(f"<p><b>{html.escape(s)}</b></p>" for s in said)
     return f"<h2>{lens}: {PANELS[lens][0]}</h2><p>{MEANING[lens]}</p>{words}{notes}{body}"
 
-
+# %% ../../nbs/observe/07_observe_report.ipynb #to-html
 def to_html(
     seen: Observation,  # what was seen
     title: str,  # heading
@@ -139,7 +139,7 @@ def load_observation(
     table = read_table(stem.with_name(f"{name}.csv"))
     return Observation(table, pd.DataFrame(rest["notes"], columns=["lens", "note"]), pd.DataFrame(rest["costs"]), rest["about"])
 
-
+# %% ../../nbs/observe/07_observe_report.ipynb #to-notebook
 def to_notebook(
     seen: Observation,  # what was seen
     title: str,  # heading
@@ -171,7 +171,7 @@ def page_files(
         raise ValueError(f"{name}: got {path}; accepted: a name that ends in .html")
     return [writable(path.with_suffix(suffix), name) for suffix in SUFFIXES]
 
-
+# %% ../../nbs/observe/07_observe_report.ipynb #write-report
 def write_report(
     seen: Observation,  # what was seen
     path: str | Path = "report.html",  # the page; notebook, table and record get its name with other suffixes
@@ -215,7 +215,7 @@ def as_model(
     shape = split.inputs(torch.arange(1)).shape
     return create_model(model, num_classes=n_classes, in_channels=shape[1], input_size=shape[-1], seed=seed)
 
-
+# %% ../../nbs/observe/07_observe_report.ipynb #call
 def _call(
     given: Mapping[str, object],  # the arguments of `report`
 ) -> str:  # Python
@@ -235,7 +235,7 @@ def _call(
     note = [f"# {', '.join(own)}: your own, as before the call"] if own else []
     return "\n".join([*imports, "", *note, f"report({', '.join(words)})"])
 
-
+# %% ../../nbs/observe/07_observe_report.ipynb #report
 def report(
     model: str | nn.Module,  # a name from `list_models()`, or a network of your own; trained in place if epochs > 0
     data: str | Path | Data | Split,  # a name, a folder of pictures, an archive, or data of this library

@@ -24,6 +24,7 @@ from .studies import LayerStudy, curve, gain, run_accuracies, run_layers
 from .tasks import image_task
 from .tracker import LayerTracker, layer_saturation
 
+# %% ../../nbs/saturation/index.ipynb #all
 _all_ = [
     "LayerStudy",
     "LayerTracker",

@@ -52,7 +52,7 @@ class Claims:
         values = np.atleast_1d(np.asarray(values, float))
         self.criteria.report(what + _scatter(values, ""), values.mean())
 
-
+# %% ../../nbs/saturation/24_claims.ipynb #scatter
 def _scatter(values: np.ndarray, relation: str) -> str:
     "How far the seeds lie apart, in words."
     if len(values) < 2:
@@ -97,7 +97,7 @@ def claims_tail(study: LayerStudy, table: pd.DataFrame) -> Criteria:
     c.check("gain at convolution 5, enlarged", gain(rows[large]).iloc[4], "≤", 0.88)
     return c.criteria
 
-
+# %% ../../nbs/saturation/24_claims.ipynb #claims-size
 def claims_size(study: LayerStudy, table: pd.DataFrame) -> Criteria:
     "Figure 3: on a large canvas a small object gives the pattern of the small picture."
     c, (small, canvas, large) = Claims(study, table), views_of(table)
@@ -136,7 +136,7 @@ def centre_of_mass(
     s = curve(table, "saturation", **where)
     return s.mul(s.index, axis=0).sum() / s.sum()
 
-
+# %% ../../nbs/saturation/24_claims.ipynb #claims-resolution
 def claims_resolution(study: LayerStudy, table: pd.DataFrame, best: str = "24") -> Criteria:
     "Figure 2: the largest size is not the best, and the work moves to the end as the picture grows."
     c = Claims(study, table)
@@ -171,7 +171,7 @@ def claims_depth(study: LayerStudy, table: pd.DataFrame) -> Criteria:
         c.report(f"{model}: accuracy", accuracy[model])
     return c.criteria
 
-
+# %% ../../nbs/saturation/24_claims.ipynb #claims-second
 def claims_second(study: LayerStudy, table: pd.DataFrame, into: Criteria | None = None) -> Criteria:
     "Figure 16, second dataset: the tail of the small picture, and none for the enlarged one."
     c = Claims(study, table)
@@ -222,7 +222,7 @@ def claims_skip(study: LayerStudy, table: pd.DataFrame) -> Criteria:
         c.report(f"{model}: accuracy", accuracy[model])
     return c.criteria
 
-
+# %% ../../nbs/saturation/24_claims.ipynb #claims-stem
 def claims_stem(study: LayerStudy, table: pd.DataFrame) -> Criteria:
     "Figure 8: without the early downsampling there is no long tail."
     c = Claims(study, table)
@@ -247,7 +247,7 @@ def spread(
     values = pd.DataFrame({"r_max": part.r_max.first(), "spread": part.probe.max() - part.probe.min()})
     return values.groupby("depth").mean()
 
-
+# %% ../../nbs/saturation/24_claims.ipynb #claims-positions
 def claims_positions(study: Study, table: pd.DataFrame, model: str | None = None, monotone: bool = True) -> Criteria:
     "Figures 6, 17: positions differ until the receptive field covers the picture; 18 (`monotone=False`): both ends, the rank is reported."
     c, model = Claims(study, table), model or study.models[0]

@@ -67,7 +67,7 @@ def intrinsic_dim(
     k = _count(_shares(eigvals), check_delta(delta), convention)
     return int(k) if k.ndim == 0 else k
 
-
+# %% ../../nbs/saturation/00_covariance.ipynb #saturation
 def saturation(
     eigvals: Tensor,  # (…, C) eigenvalues of a covariance, in any order
     delta: float = 0.99,  # share of the variance to explain, 0 < δ ≤ 1
@@ -117,7 +117,7 @@ def channels_second(
     dim = (1 if out.ndim >= 4 else -1) if channel_dim is None else channel_dim
     return out.movedim(dim, 1).flatten(2) if out.ndim > 2 else out[:, :, None]
 
-
+# %% ../../nbs/saturation/00_covariance.ipynb #stratified
 def stratified(
     total: int,  # rows to draw from
     n: int,  # rows to draw, 1 … total
@@ -141,7 +141,7 @@ def _sequence_rows(out: Tensor, method: str) -> Tensor:
         raise ValueError(f"method: got {method!r} for an output of shape {tuple(out.shape)}; accepted: for sequences (B, T, U) only")
     return out[:, -1] if method == "last_timestep" else out.flatten(1)
 
-
+# %% ../../nbs/saturation/00_covariance.ipynb #samples
 def samples(
     out: Tensor,  # a layer's output: (B, C), maps (B, C, …), sequences (B, T, U)
     method: str = "channelwise",  # one of METHODS
@@ -271,7 +271,7 @@ def eigenvalues(
     "Eigenvalues of a covariance; raises `ValueError` if it is not finite."
     return _solved(cov, torch.linalg.eigvalsh).flip(0).clamp(min=0)
 
-
+# %% ../../nbs/saturation/00_covariance.ipynb #eigensystem
 def eigensystem(
     cov: Tensor,  # (C, C) symmetric
 ) -> tuple[Tensor, Tensor]:  # (C,) eigenvalues, largest first, and (C, C) orthonormal columns; float64 on the CPU

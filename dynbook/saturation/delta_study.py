@@ -68,7 +68,7 @@ def measure_projected(
         rows.append(dict(subspace=subspace, delta=delta, accuracy=right, dims=dims, share=dims / int(kept.channels.sum()), logit_gap=gap))
     return pd.DataFrame(rows).assign(base=float((plain.argmax(1) == y).double().mean()))
 
-
+# %% ../../nbs/saturation/25_delta_study.ipynb #run-deltas
 def run_deltas(
     study: DeltaStudy,  # what to train and project
     engine: Engine | None = None,  # where it is done; None: `default_engine()`
@@ -93,7 +93,7 @@ def _draw(ax: Axes, table: pd.DataFrame, x: str) -> None:
     ax.axhline(table.base.mean(), color="black", ls="--", lw=1, label="accuracy of the network")
     ax.set(ylim=(0, 1.02), ylabel="accuracy")
 
-
+# %% ../../nbs/saturation/25_delta_study.ipynb #plot-deltas
 def plot_deltas(
     table: pd.DataFrame,  # from `run_deltas`, one network
 ) -> tuple[Figure, list[Axes]]:

@@ -19,6 +19,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+# %% ../../nbs/saturation/14_experiment.ipynb #from
 from ..data import Split
 from ..engines import Engine, Outcome, default_engine
 from ..graph import mode_of
@@ -81,7 +82,7 @@ def step_saturation(trial: Trial, force: bool = False) -> Path:
 
     return _table(trial.folder / "saturation.csv", force, make)
 
-
+# %% ../../nbs/saturation/14_experiment.ipynb #step-pictures
 @register_step("pictures")
 def step_pictures(trial: Trial, force: bool = False) -> Path:
     "Bars of saturation and intrinsic dimensionality for every split and epoch of the log; raises `FileNotFoundError` before training."
@@ -127,7 +128,7 @@ def _write_probes(path: Path, table: pd.DataFrame) -> None:
     with atomic_path(path) as beside:
         table[[c for c in ("name", "train_acc", "eval_acc") if c in table]].to_csv(beside, sep=";", index=False)
 
-
+# %% ../../nbs/saturation/14_experiment.ipynb #probe
 def _probe(trial: Trial, force: bool = False, pool: int | None = 4) -> Path:
     "One logistic regression per layer on the trained network's features, in evaluation mode for both splits."
     path = trial.folder / f"{'full' if pool is None else f'{pool}x{pool}'}_probe_performances.csv"
@@ -148,7 +149,7 @@ def _probe_pixels(trial: Trial, force: bool = False) -> Path:
         _write_probes(path, pd.DataFrame(rows, columns=["name", "eval_acc"]))
     return path
 
-
+# %% ../../nbs/saturation/14_experiment.ipynb #step-confusion
 @register_step("confusion")
 def step_confusion(trial: Trial, force: bool = False) -> Path:
     "A confusion matrix per probe, and a table of their accuracies, written last: it says that the step is done."
@@ -186,7 +187,7 @@ def _project(trial: Trial, force: bool = False, kinds: Sequence[str] = ("pca", "
     _gather(trial)
     return path
 
-
+# %% ../../nbs/saturation/14_experiment.ipynb #gather
 def _gather(trial: Trial) -> None:
     "Join the projections of all trials of a run id."
     root = Path(trial.experiment.logs_dir).expanduser()
@@ -224,7 +225,7 @@ def step_grad(trial: Trial, force: bool = False) -> Path:
 
     return _table(trial.folder / "gradient_norms.csv", force, make)
 
-
+# %% ../../nbs/saturation/14_experiment.ipynb #add-gradients
 def _add_gradients(sums: list[float], module: nn.Module, inputs: tuple, outputs: tuple) -> None:
     "Add the mean absolute gradients of one backward pass, and keep the largest of all."
     for i, grads in enumerate((inputs, outputs)):
@@ -271,7 +272,7 @@ def pick_device(
     "The caller's device, else the file's, else a GPU if there is one."
     return asked or configured or ("cuda:0" if torch.cuda.is_available() else "cpu")
 
-
+# %% ../../nbs/saturation/14_experiment.ipynb #run-trial
 def run_trial(
     experiment: Experiment,  # what
     run_id: str,  # under which name
@@ -295,7 +296,7 @@ def load_plugins(
         except ImportError as error:
             raise ValueError(f"plugins: {name} cannot be imported ({error}); accepted: a module on Python's path") from error
 
-
+# %% ../../nbs/saturation/14_experiment.ipynb #plugged
 def _plugged(experiment: Experiment, plugins: tuple[str, ...], **kw: object) -> list[Path]:
     "`run_trial`, in a process that may not have seen the modules yet."
     load_plugins(plugins)

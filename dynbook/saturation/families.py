@@ -33,7 +33,7 @@ class Conv:
     stride: int = 1
     kernel: int | None = None  # None: the network's
 
-
+# %% ../../nbs/saturation/10_families.ipynb #parse-cfg
 def parse_cfg(
     cfg: str,  # such as "64^2 M 128/s2 M", or a key of VGG_CFGS
 ) -> list[Conv | str]:  # convolutions, and "M" for a 2×2 max-pool
@@ -70,7 +70,7 @@ INITS = ("kaiming", "default")
 def _named(*parts: tuple[str, nn.Module]) -> nn.Sequential:
     return nn.Sequential(OrderedDict(parts))
 
-
+# %% ../../nbs/saturation/10_families.ipynb #init-weights
 def init_weights(
     model: nn.Module,  # changed in place
     scheme: str = "kaiming",  # "kaiming" or "default"
@@ -109,7 +109,7 @@ class SqueezeExcitation(nn.Module):
         "The map with weighted channels."
         return x * self.gate(self.up(self.act(self.down(self.pool(x)))))
 
-
+# %% ../../nbs/saturation/10_families.ipynb #spatialattention
 class SpatialAttention(nn.Module):
     "Weights of the positions from a 7×7 convolution over the channels' mean and maximum (Woo et al. 2018, equation 3)."
 

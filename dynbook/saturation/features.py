@@ -38,7 +38,7 @@ def check_pool(
     if not (pool is None or pool == "pixel" or (isinstance(pool, int) and not isinstance(pool, bool) and pool >= 1)):
         raise ValueError(f"pool: got {pool!r}; accepted: a whole number ≥ 1, 'pixel', or None")
 
-
+# %% ../../nbs/saturation/03_features.ipynb #pooled
 def pooled(
     out: Tensor,  # (B, C), maps (B, C, …), sequences (B, T, C)
     pool: Pool = 4,  # side of the grid; None: all positions as features; "pixel": positions apart
@@ -112,7 +112,7 @@ def channels_spatial(
     "Sides of a map, length of a sequence."
     return tuple(x.movedim((1 if x.ndim >= 4 else -1) if dim is None else dim, 1).shape[2:])
 
-
+# %% ../../nbs/saturation/03_features.ipynb #report
 def _report(names: list[str], kept: dict, small: dict, pool: Pool, layers: Selection | None) -> None:
     "Say which layers never ran and which maps were smaller than the grid."
     missing = [n for n in names if n not in kept]
@@ -171,7 +171,7 @@ def _write(folder: Path, batches: Iterator[tuple[dict[str, Tensor], Tensor, Tens
     meta = {"layers": {k: {"file": Path(f.name).name, "shape": [len(labels), *shapes[k]]} for k, f in files.items()}, "labels": labels}
     (folder / "features.json").write_text(json.dumps(meta), encoding="utf-8")
 
-
+# %% ../../nbs/saturation/03_features.ipynb #extract
 def _extract(folder: Path, batches: Iterator) -> None:
     "Fill a folder beside its place and rename it; a full disk is reported in words."
     beside = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.part")

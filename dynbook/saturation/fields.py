@@ -34,7 +34,7 @@ def slide(
     start = a.start + (dilation * (kernel - 1) / 2 - padding) * a.jump
     return Axis(a.r_min + wider, a.r_max + wider, a.jump * stride, start, a.reached)
 
-
+# %% ../../nbs/saturation/06_fields.ipynb #grow
 def grow(
     a: Axis,  # before
     factor: float,  # how many times more positions
@@ -70,7 +70,7 @@ def transpose(
         spans += [max(hits) - min(hits) + 1] if hits else []
     return grow(a, stride, max(spans), (padding - wide / 2) / stride)
 
-
+# %% ../../nbs/saturation/06_fields.ipynb #adaptive
 def adaptive(
     a: Axis,  # before
     n: int,  # positions before

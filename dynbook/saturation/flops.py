@@ -40,7 +40,7 @@ def _count(model: nn.Module, x: Tensor) -> tuple[int, int]:
         torch.autograd.backward([o.sum() for o in out])
     return forward.get_total_flops(), backward.get_total_flops()
 
-
+# %% ../../nbs/saturation/08_flops.ipynb #flops
 def flops(
     model: nn.Module,  # any module; not modified
     size: int | Sequence[int] | None = None,  # side(s) of the input in pixels, or its (C, H, W); None: usual sizes

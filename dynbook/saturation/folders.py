@@ -45,7 +45,7 @@ def _filled(
     finally:
         shutil.rmtree(beside, ignore_errors=True)
 
-
+# %% ../../nbs/saturation/15_folders.ipynb #classes
 def _classes(folder: Path) -> dict[str, list[Path]]:
     "Class -> its pictures, in the order of their names."
     found = {d.name: sorted(p for p in d.iterdir() if p.suffix.lower() in PICTURES) for d in sorted(folder.iterdir()) if d.is_dir()} if folder.is_dir() else {}
@@ -84,7 +84,7 @@ def _annotated(path: Path) -> list[tuple[str, str]]:
     except (KeyError, TypeError, json.JSONDecodeError) as error:
         raise ValueError(f"annotations: {path} is no annotation file ({error!r}); accepted: JSON with images, categories and annotations") from None
 
-
+# %% ../../nbs/saturation/15_folders.ipynb #sort-inaturalist-2
 def sort_inaturalist(
     source: str | Path,  # where the pictures and the two annotation files are
     target: str | Path,  # becomes train/class/… and test/class/…
@@ -131,7 +131,7 @@ def _opened(folders: Sequence[str | Path]) -> tuple[dict[str, Tensor], Tensor]:
     names = [name for _, layers, _ in parts for name in layers]
     return {(k if names.count(k) == 1 else f"{folder.name}/{k}"): v for folder, layers, _ in parts for k, v in layers.items()}, parts[0][2]
 
-
+# %% ../../nbs/saturation/15_folders.ipynb #join-features-2
 def join_features(
     folders: Sequence[str | Path],  # folders of features, from `layer_features(…, folder=…)`
     target: str | Path,  # a new folder of the same form, with one layer

@@ -45,7 +45,7 @@ def panel_title(
     shown = f"{view.replace('>', ' → ')} px" if ">" in view else shown
     return f"{network_name(row.model)}\n{row.dataset}, {shown}"
 
-
+# %% ../../nbs/saturation/22_layer_drawing.ipynb #draw-band
 def draw_band(
     ax: Axes,  # where
     values: pd.DataFrame,  # index: depth from 0; a column per seed
@@ -70,7 +70,7 @@ def draw_layers(
     ax.set(xlabel="convolution", ylim=(0, 1.02), title=f"{panel_title(part)}, accuracy {accuracy.mean():.3f}")
     ax.xaxis.set_major_locator(mpl.ticker.MaxNLocator(integer=True, nbins=8))
 
-
+# %% ../../nbs/saturation/22_layer_drawing.ipynb #draw-field
 def draw_field(
     ax: Axes,  # panel that has been drawn
     part: pd.DataFrame,  # rows of one model, dataset and view
@@ -115,7 +115,7 @@ def panels_of(
     "The table cut into models, datasets and views."
     return [part for _, part in table.groupby(["model", "dataset", "view"], sort=False)]
 
-
+# %% ../../nbs/saturation/22_layer_drawing.ipynb #plot-layers
 def plot_layers(
     table: pd.DataFrame,  # from `run_layers`
     field: bool = False,  # also receptive field and border layer
@@ -195,7 +195,7 @@ def position_maps(
     mean = table.groupby(["depth", "row", "column"]).probe.mean()
     return {int(d): mean[d].unstack().to_numpy() for d in mean.index.get_level_values("depth").unique()}
 
-
+# %% ../../nbs/saturation/22_layer_drawing.ipynb #plot-position-maps
 def plot_position_maps(
     table: pd.DataFrame,  # from `run_positions`, one model and view
     columns: int = 7,  # maps per row
@@ -227,7 +227,7 @@ def draw_positions(
     ax.set(xlabel="convolution", ylim=(0, 1.02), title=f"{network_name(table.model.iloc[0])}, one probe per position")
     ax.xaxis.set_major_locator(mpl.ticker.MaxNLocator(integer=True, nbins=8))
 
-
+# %% ../../nbs/saturation/22_layer_drawing.ipynb #plot-pooled-and-positions
 def plot_pooled_and_positions(
     table: pd.DataFrame,  # from `run_layers`, one view
     positions: pd.DataFrame,  # from `run_positions`, the same networks

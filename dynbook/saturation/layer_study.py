@@ -47,7 +47,7 @@ class View:
         "Arguments of `image_task`."
         return dict(size=self.size, via=self.via, canvas="black" if self.canvas else None)
 
-
+# %% ../../nbs/saturation/20_layer_study.ipynb #parse-view
 def parse_view(
     text: str,  # "8", "8@32" or "7>28"
 ) -> View:
@@ -145,7 +145,7 @@ def _options(c: Network, family: str) -> dict[str, object]:
         kw |= {"width": c.width} | ({"stem_width": None} if family == "resnet" else {})
     return kw
 
-
+# %% ../../nbs/saturation/20_layer_study.ipynb #build-network
 def build_network(
     config: Network,  # which network
     data: Data,  # gives channels, size and classes
@@ -231,7 +231,7 @@ def layer_table(
     table.insert(0, "depth", range(len(table)))
     return table.reset_index().assign(accuracy=_accuracy(model, test))
 
-
+# %% ../../nbs/saturation/20_layer_study.ipynb #measure-layers
 def measure_layers(
     config: Layers,  # what to measure
     run: Run,  # its folder

@@ -43,7 +43,7 @@ class _Problem:
         "Some of the problems."
         return _Problem(self.x[which], self.y, self.lam, self.inverse[which])
 
-
+# %% ../../nbs/saturation/04_logistic.ipynb #inverse
 def _inverse(x: Tensor, lam: float, n_classes: int) -> Tensor:
     "(P, d, d) A⁻¹ for centred features."
     eye = torch.eye(x.shape[2], dtype=torch.float64, device=x.device)
@@ -64,7 +64,7 @@ def _inverse_curvature(s: Tensor, y: Tensor) -> Tensor:
     sy, floor = _dot(s, y), 1e-10 * (_dot(s, s) * _dot(y, y)).sqrt()
     return torch.where(sy > floor.clamp(min=1e-30), 1 / sy.clamp(min=1e-30), 0.0)
 
-
+# %% ../../nbs/saturation/04_logistic.ipynb #direction
 def _direction(problem: _Problem, g: Tensor, history: History) -> Tensor:
     "−H g by the two-loop recursion."
     q, alphas = g.clone(), []
@@ -80,7 +80,7 @@ def _direction(problem: _Problem, g: Tensor, history: History) -> Tensor:
         q.addcmul_(s, alpha - (rho * _dot(y, q))[:, None, None])
     return -q
 
-
+# %% ../../nbs/saturation/04_logistic.ipynb #search
 def _search(problem: _Problem, theta: Tensor, value: Tensor, g: Tensor, p: Tensor) -> tuple[Tensor, ...]:
     "Step along p with halving; returns θ, F, gradient, and which problems moved."
     slope, eps = _dot(g, p).double(), 1e-7 if theta.dtype == torch.float32 else 1e-14
@@ -99,7 +99,7 @@ def _search(problem: _Problem, theta: Tensor, value: Tensor, g: Tensor, p: Tenso
 # %% ../../nbs/saturation/04_logistic.ipynb #minimise
 MEMORY = 12  # pairs of the two-loop recursion
 
-
+# %% ../../nbs/saturation/04_logistic.ipynb #minimise-2
 def _minimise(problem: _Problem, theta: Tensor, tol: float, max_iter: int) -> tuple[Tensor, Tensor]:
     "θ of every problem and its number of iterations."
     out, count = theta.clone(), torch.zeros(len(theta), dtype=torch.long, device=theta.device)
@@ -143,7 +143,7 @@ def _checked(x: Tensor, y: Tensor, name: str) -> None:
     if not x.is_floating_point() or not bool(x.isfinite().all()):
         raise ValueError(f"X{f'[{name!r}]' if name else ''}: {x.dtype}, {int((~x.isfinite()).sum())} values not finite; accepted: finite floating-point features")
 
-
+# %% ../../nbs/saturation/04_logistic.ipynb #check-labels
 def _check_labels(y: Tensor) -> int:
     "Number of classes K; labels are 0 … K−1."
     if not isinstance(y, Tensor) or y.ndim != 1 or y.is_floating_point() or y.dtype == torch.bool or len(y) == 0:
@@ -186,7 +186,7 @@ class Fit:
         "Scores of the classes."
         return x.to(self.coef) @ self.coef + self.intercept
 
-
+# %% ../../nbs/saturation/04_logistic.ipynb #solve-biases
 def _solve_biases(z: Tensor, y: Tensor, b: Tensor, steps: int = 50) -> Tensor:
     "Best biases (K,) for logits without them (N, K), float64, by Newton steps."
     one_hot = F.one_hot(y, z.shape[1]).to(z)
@@ -280,7 +280,7 @@ def _fit_sklearn(x: Tensor, y: Tensor, n_classes: int, strength: float, tol: flo
         fits.append(_certified((part.double() - mean).to(part), y, w.T.to(part), (b.to(mean) + w.to(mean) @ mean), mean, int(model.n_iter_.max()), strength))
     return fits
 
-
+# %% ../../nbs/saturation/04_logistic.ipynb #logits
 @patch
 def logits(
     self: LogisticProbes,
@@ -317,7 +317,7 @@ def coef_(self: LogisticProbes) -> list[Tensor]:
     "Coefficients (d, K) of every probe."
     return [f.coef for f in self.fits_]
 
-
+# %% ../../nbs/saturation/04_logistic.ipynb #intercept
 @patch(as_prop=True)
 def intercept_(self: LogisticProbes) -> Tensor:
     "Intercepts (P, K)."

@@ -68,7 +68,7 @@ def _mean(values: Tensor) -> float:
     "Of class 1 if there are two classes, else the mean."
     return float(values[1] if len(values) == 2 else values.mean())
 
-
+# %% ../../nbs/saturation/12_metrics.ipynb #rates
 def _rates(c: Confusion) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     "True positives, false positives, false negatives, true negatives of each class."
     tp = c.matrix.diagonal()
@@ -97,7 +97,7 @@ def recall(c: Confusion) -> float:
     tp, _, fn, _ = _rates(c)
     return _mean(_ratio(tp, tp + fn))
 
-
+# %% ../../nbs/saturation/12_metrics.ipynb #specificity
 def specificity(c: Confusion) -> float:
     "tn / (tn + fp)."
     _, fp, _, tn = _rates(c)
@@ -129,7 +129,7 @@ METRICS |= {"Accuracy": accuracy, "Top5Accuracy": top5, "Precision": precision, 
 METRICS |= {"Specificity": specificity, "BalancedAccuracy": balanced_accuracy, "MCC": matthews}
 METRICS["AdjustedBalancedAccuracy"] = lambda c: balanced_accuracy(c, adjusted=True)
 
-
+# %% ../../nbs/saturation/12_metrics.ipynb #check-metrics
 def check_metrics(
     names: tuple[str, ...],  # keys of METRICS, or "ConfusionMatrix"
 ) -> None:

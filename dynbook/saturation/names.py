@@ -32,7 +32,7 @@ class Row:
     delta: float | None = None  # the network is meant to be evaluated with its layers projected at this δ
     note: str = ""  # what a reader should know
 
-
+# %% ../../nbs/saturation/10b_names.ipynb #families
 FAMILIES: dict[str, Callable[..., nn.Module]] = {
     "vgg": vgg,
     "resnet": resnet,
@@ -50,7 +50,7 @@ FAMILIES: dict[str, Callable[..., nn.Module]] = {
 MODELS: dict[str, Row] = {}
 REFUSED: dict[str, str] = {}
 
-
+# %% ../../nbs/saturation/10b_names.ipynb #register
 def register(
     name: str,  # the name to be known by
 ) -> Callable[[Callable[..., nn.Module]], Callable[..., nn.Module]]:
@@ -141,7 +141,7 @@ REFUSED |= {
 def _resnet(depth: object = 18, note: str = "", **args: object) -> Row:
     return Row("resnet", dict(depth=depth, **args), note=note)
 
-
+# %% ../../nbs/saturation/10b_names.ipynb #no-pool
 NO_POOL, NO_EARLY, NO_STRIDE = (7, 2, False), (7, 1, False), (7, 1, True)
 MODELS |= {f"resnet{d}": _resnet(d) for d in (18, 34, 50, 101, 152)} | {f"resnet{d}noskip": _resnet(d, skip=False) for d in (18, 34, 50)}
 MODELS |= {f"resnet{d}_{s}": _resnet(d, width=w) for d in (18, 34) for s, w in SMALLER.items()}
@@ -231,7 +231,7 @@ def _mpnet(name: str, stages: str) -> Row:
     dilations = (1,) * (half - 1) + (int(dilation or 1),)
     return Row("multipath", dict(stages=tuple(map(int, stages.split())), convs=tuple(parts[:half]), kernels=tuple(parts[half:]), dilations=dilations))
 
-
+# %% ../../nbs/saturation/10b_names.ipynb #models
 MODELS |= {name: _mpnet(name, line.split(":")[0]) for line in MPNETS.strip().splitlines() for name in line.split(":")[1].split()}
 MODELS["mpnet72_2_2_3_3"] = Row("multipath", MODELS["mpnet72_2_2_3_3"].args, dict(convs=(3, 3), kernels=(3, 7)), note="three convolutions of 3×3 and of 7×7 as published")
 MODELS["mpnet18_1_4_1_7"] = Row("multipath", MODELS["mpnet18_1_4_1_7"].args, dict(kernels=(3, 7)), note="kernels 3 and 7 as published")
@@ -298,7 +298,7 @@ def model_row(
         raise ValueError(f"model: got {name!r}; accepted: a name of the registry{', such as ' + ', '.join(near) if near else ''}, or one that you register")
     return MODELS[name]
 
-
+# %% ../../nbs/saturation/10b_names.ipynb #build-model
 def build_model(
     name: str,  # a name of MODELS
     *,

@@ -41,7 +41,7 @@ def tracked_layers(
         raise ValueError(f"model: {type(model).__name__} has no convolution and no linear, recurrent or attention layer below it; accepted: names of modules in layers=")
     return names
 
-
+# %% ../../nbs/saturation/01_outputs.ipynb #channel-dim
 def channel_dim(
     module: nn.Module,  # a layer
 ) -> int | None:  # 1, -1, or None: by the number of axes
@@ -60,7 +60,7 @@ def batch_first(
     sequence = isinstance(module, (nn.RNNBase, nn.MultiheadAttention)) and out.ndim == 3
     return out.transpose(0, 1) if sequence and not module.batch_first else out
 
-
+# %% ../../nbs/saturation/01_outputs.ipynb #attention-projections
 def attention_projections(
     module: nn.MultiheadAttention,  # the layer
     args: tuple,  # what it is called with
@@ -76,7 +76,7 @@ def attention_projections(
     biases = [None] * 3 if module.in_proj_bias is None else module.in_proj_bias.detach().chunk(3)
     return {k: F.linear(x, w, b) for k, x, w, b in zip("qkv", inputs, weights, biases)}
 
-
+# %% ../../nbs/saturation/01_outputs.ipynb #plain-attention
 @contextmanager
 def plain_attention() -> Iterator[None]:
     "Keep torch's fused evaluation of encoder layers, which calls no hooks, switched off."
@@ -91,7 +91,7 @@ def plain_attention() -> Iterator[None]:
 PER_CHANNEL = 100  # rows per channel of the bounded mode
 INTERPOLATIONS = ("nearest", "nearest-exact", "area", "bilinear", "bicubic", "trilinear")
 
-
+# %% ../../nbs/saturation/01_outputs.ipynb #trackeroptions-2
 @dataclass
 class TrackerOptions:
     "How a tracker reads the outputs; raises `ValueError` for values that make no sense."
@@ -184,7 +184,7 @@ def count_samples(
         return len(loader.dataset)
     return sum(len(b[0] if isinstance(b, (tuple, list)) else b) for b in loader) if isinstance(loader, (list, tuple)) else None
 
-
+# %% ../../nbs/saturation/01_outputs.ipynb #device-of
 def device_of(
     model: nn.Module,  # any module
 ) -> torch.device:

@@ -47,7 +47,7 @@ class PositionStudy(Study):
 class PooledPositions(PositionStudy, LayerStudy):
     "Figure 17: the same network, with probes on pooled maps beside."
 
-
+# %% ../../nbs/saturation/23_position_study.ipynb #resnetpositions
 @dataclass(frozen=True)
 class ResNetPositions(PooledPositions):
     "Figure 18: with skip connections."
@@ -71,7 +71,7 @@ def map_sides(
     "How large the maps are."
     return {name: outputs[0].shape[-1] for name, outputs in collect(model, x, names).items()}
 
-
+# %% ../../nbs/saturation/23_position_study.ipynb #measure-positions
 def measure_positions(
     config: Positions,  # what to measure
     run: Run,  # its folder

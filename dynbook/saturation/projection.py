@@ -41,7 +41,7 @@ def _affine(basis: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:
     p = basis @ basis.T
     return p, mean - p @ mean
 
-
+# %% ../../nbs/saturation/07_projection.ipynb #apply
 def _apply(out: Tensor, p: Tensor, shift: Tensor, dim: int) -> Tensor:
     "P a + shift along a dimension."
     if dim == -1 or out.ndim == 2:
@@ -123,7 +123,7 @@ def evaluate_on(
         raise ValueError("loader: no batch came; accepted: at least one (a generator can be used only once)")
     return {"accuracy": right / n, "loss": loss / n}
 
-
+# %% ../../nbs/saturation/07_projection.ipynb #delta-sweep
 def delta_sweep(
     model: nn.Module,  # any classifier
     tracker: LayerTracker,  # has seen its layers, channelwise

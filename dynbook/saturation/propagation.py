@@ -34,7 +34,7 @@ def hollow(
                 setattr(module, name, nn.Identity())
     return shell
 
-
+# %% ../../nbs/saturation/06_propagation.ipynb #example-shapes
 def example_shapes(
     model: nn.Module,  # any module
     input_size: int | Sequence[int] | None = None,  # height and width, one number or one per axis; or (C, H, W); None: usual sizes
@@ -96,7 +96,7 @@ def shape_of(n: object) -> tuple[int, ...] | None:
     shape = n.meta.get("shape") if isinstance(n, fx.Node) else None
     return tuple(shape) if isinstance(shape, torch.Size) else None
 
-
+# %% ../../nbs/saturation/06_propagation.ipynb #dims
 def _dims(value: object, ndim: int) -> frozenset[int]:
     "Dimensions named by an argument; None: all."
     if value is None:
@@ -113,7 +113,7 @@ class _View:
     def named_modules(self) -> dict[str, nn.Module]:
         return self.modules
 
-
+# %% ../../nbs/saturation/06_propagation.ipynb #propagation
 class Propagation:
     "Receptive fields along a graph, node by node."
 
@@ -156,7 +156,7 @@ def _operands(self: Propagation, n: fx.Node) -> list[fx.Node]:
     "The tensors with a field that a node reads."
     return [a for a in dict.fromkeys(n.all_input_nodes) if a in self.fields]
 
-
+# %% ../../nbs/saturation/06_propagation.ipynb #step
 @patch
 def _step(self: Propagation, n: fx.Node) -> Field | None:
     "Field of a node from the fields of its operands."
@@ -177,7 +177,7 @@ def _step(self: Propagation, n: fx.Node) -> Field | None:
         return _padded(n, source, module.padding)
     return self._strange(n, source, name)
 
-
+# %% ../../nbs/saturation/06_propagation.ipynb #strange
 @patch
 def _strange(self: Propagation, n: fx.Node, source: Field, name: str) -> Field:
     "An operation without a rule."
@@ -230,7 +230,7 @@ def _transposed(p: Propagation, n: fx.Node, source: Field) -> Field:
     m = p.modules[n.target]
     return _spatial(n, source).map(transpose, m.kernel_size, m.stride, m.padding, m.dilation)
 
-
+# %% ../../nbs/saturation/06_propagation.ipynb #resized
 def _resized(p: Propagation, n: fx.Node, source: Field) -> Field:
     "Resizing: one old position per new one for nearest, two for (bi, tri)linear, four for bicubic."
     module = p.modules[n.target] if n.op == "call_module" else None
@@ -263,7 +263,7 @@ def _global(p: Propagation, n: fx.Node, source: Field) -> Field:
     "Attention, recurrence, products: everything."
     return source.map(everything)
 
-
+# %% ../../nbs/saturation/06_propagation.ipynb #softmax
 def _softmax(p: Propagation, n: fx.Node, source: Field) -> Field:
     before = shape_of(n.all_input_nodes[0])
     dim = p.modules[n.target].dim if n.op == "call_module" else argument(n, 1, "dim", -1)
@@ -315,7 +315,7 @@ def _move(p: Propagation, n: fx.Node, source: Field) -> Field:
         return source.moved(regroup(before, after))
     return source if len(before) == len(after) else source.moved({}, exact=False)
 
-
+# %% ../../nbs/saturation/06_propagation.ipynb #permuted
 def _permuted(n: fx.Node, name: str, before: Sequence[int]) -> dict[int, frozenset[int]]:
     "Old dimension -> new dimension, found by permuting the dimensions' numbers."
     probe = torch.empty([d + 2 for d in range(len(before))], device="meta")  # sizes tell the dimensions apart
@@ -347,7 +347,7 @@ def _sliced(n: fx.Node, source: Field, before: Sequence[int]) -> Field:
         old += 1
     return Field(tuple(axes[h] for h in source.holds), source.holds, source.exact).moved(where)
 
-
+# %% ../../nbs/saturation/06_propagation.ipynb #rules-2
 RULES: dict[str, Callable[[Propagation, fx.Node, Field], Field]] = {
     **{"conv": _window, "max_pool": _window, "avg_pool": _window, "conv_transpose": _transposed, "upsample": _resized},
     **{"linear": _linear, "mean": _mean, "pad": _pad, "move": _move, "softmax": _softmax, "Softmax": _softmax, "log_softmax": _softmax},

@@ -37,7 +37,7 @@ def _layer_name(n: fx.Node, modules: dict[str, nn.Module], seen: dict[str, int])
     seen[name] = seen.get(name, 0) + 1
     return name if seen[name] == 1 else f"{name}@{seen[name]}"
 
-
+# %% ../../nbs/saturation/06_receptive_field.ipynb #row
 def _row(p: Propagation, n: fx.Node, kind: str) -> dict:
     "What the table says about one layer, with a tuple per axis."
     source, out, before = p.inputs.get(n), p.fields.get(n), shape_of(n.all_input_nodes[0]) if n.all_input_nodes else None
@@ -76,7 +76,7 @@ def receptive_fields(
         raise ValueError(f"model: {type(model).__name__} has no layer with weights; accepted: a network with convolutions or linear layers")
     return _table(rows)
 
-
+# %% ../../nbs/saturation/06_receptive_field.ipynb #table
 def _table(rows: dict[str, dict]) -> pd.DataFrame:
     "Scalars, and columns per axis where axes differ."
     differ = any(len(set(row[c])) > 1 for row in rows.values() for c in _SCALAR)
@@ -126,7 +126,7 @@ def border_layer(
     heads = rf.index[covered & rf.pooled & (rf.r_in < math.inf)]
     return str(heads[0]) if len(heads) else None
 
-
+# %% ../../nbs/saturation/06_receptive_field.ipynb #classify-layers
 def classify_layers(
     rf: pd.DataFrame,  # from `receptive_fields`
     size: int | Sequence[int],  # side(s) of the image in pixels
@@ -175,7 +175,7 @@ def _summed(x: Tensor, kernel_size: object, stride: object = None, padding: obje
     conv = (F.conv1d, F.conv2d, F.conv3d)[dims - 1]
     return conv(x, x.new_ones(x.shape[1], 1, *k) / math.prod(k), stride=s, dilation=d, groups=x.shape[1])
 
-
+# %% ../../nbs/saturation/06_receptive_field.ipynb #generic
 def _generic(model: nn.Module) -> nn.Module:
     "A copy in float64 with random positive weights and no effect of normalisation layers' statistics."
     model, g = copy.deepcopy(model).double().eval(), torch.Generator().manual_seed(0)
@@ -208,7 +208,7 @@ def empirical_receptive_field(
     support = torch.autograd.grad((unit * weights).sum(), x)[0][0].abs().amax(0) > 0
     return _extent(support, layer, size)
 
-
+# %% ../../nbs/saturation/06_receptive_field.ipynb #extent
 def _extent(support: Tensor, layer: str, size: object) -> int | tuple[int, ...]:
     "Sides of the smallest box around the support; raises `ValueError` if it touches the image's border."
     sides = []

@@ -36,7 +36,7 @@ def _steps(every: int, gamma: float = 0.1) -> Schedule:
     "A drop after every so many epochs."
     return Schedule("multistep", tuple(map(float, range(every, 20 * every + 1, every))), gamma)
 
-
+# %% ../../nbs/saturation/12a_schema.ipynb #sgd
 SGD = Optimiser("sgd", lr=0.1, momentum=0.9, weight_decay=5e-4)
 IMAGENET_SGD = replace(SGD, weight_decay=1e-4)
 OPTIMIZERS: dict[str, Recipe] = {
@@ -54,7 +54,7 @@ OPTIMIZERS: dict[str, Recipe] = {
     "noopt": Recipe(Optimiser("sgd", lr=1.0), Schedule("multistep", (0.0,), 0.0)),
 }
 
-
+# %% ../../nbs/saturation/12a_schema.ipynb #register-optimizer
 def register_optimizer(
     name: str,  # the name to be known by
     recipe: Recipe,  # what it stands for
@@ -120,7 +120,7 @@ def read_config(
         raise ValueError(f"configuration: {empty[0]} is an empty list; accepted: at least one value")
     return {f.name: values.get(f.name, list(f.default) if f.name == "metrics" else [f.default]) for f in dataclasses.fields(Experiment)}
 
-
+# %% ../../nbs/saturation/12a_schema.ipynb #load
 def _load(path: Path) -> dict:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -143,7 +143,7 @@ def expand(
     runs = [dict(zip(keys, combination)) for combination in itertools.product(*(lists[k] for k in keys))]
     return [from_dict(Experiment, {**run, "metrics": metrics}) for run in runs]
 
-
+# %% ../../nbs/saturation/12a_schema.ipynb #differences
 def differences(
     experiments: list[Experiment],  # from `expand`
 ) -> list[str]:

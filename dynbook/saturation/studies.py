@@ -89,7 +89,7 @@ def run_layers(
     finish_runs(configs, measure_layers, engine, root)
     return pd.concat([labelled(c, root) for c in configs], ignore_index=True)
 
-
+# %% ../../nbs/saturation/21_studies.ipynb #run-accuracies
 def run_accuracies(
     study: Study,  # what to train
     engine: Engine | None = None,  # where it is done; None: `default_engine()`
@@ -127,7 +127,7 @@ def curve(
     "A measure against depth."
     return part_of(table, **where).pivot(index="depth", columns="seed", values=column)
 
-
+# %% ../../nbs/saturation/21_studies.ipynb #gain
 def gain(
     table: pd.DataFrame,  # from `run_layers`
     **where: object,  # column=value
@@ -234,7 +234,7 @@ class ResolutionStudy(LayerStudy):
     n_train: int | None = option(800, "class-balanced subset of the training data", ge=10)
     seeds: tuple[int, ...] = option((0, 1, 2, 3), "seeds of initial weights and data order", ge=0)
 
-
+# %% ../../nbs/saturation/21_studies.ipynb #fourresolutions
 @dataclass(frozen=True)
 class FourResolutions(ResolutionStudy):
     "Figures 9 and 11: the resolutions of the published configuration and those of the published plot."
@@ -266,7 +266,7 @@ class TailStudy(LayerStudy):
     n_test: int | None = option(2000, "class-balanced subset of the test data; digits: how many are held out, 500 if None", ge=10)
     seeds: tuple[int, ...] = option((0,), "seeds of initial weights and data order", ge=0)
 
-
+# %% ../../nbs/saturation/21_studies.ipynb #twodatastudy
 @dataclass(frozen=True)
 class TwoDataStudy(DepthStudy):
     "Figure 16: four depths, and the tail on a second dataset."
@@ -298,7 +298,7 @@ class StemStudy(DilationStudy):
 
     models: tuple[str, ...] = option(("resnet18noskip", "original:ResNet18_PC", "ResNet18_PC"), "networks")
 
-
+# %% ../../nbs/saturation/21_studies.ipynb #tablestudy
 @dataclass(frozen=True)
 class TableStudy(Study):
     "Table 1: full resolution, low resolution, low resolution enlarged."

@@ -89,7 +89,7 @@ def _centre(x: Tensor, size: int) -> Tensor:
     top, left = (x.shape[-2] - size) // 2, (x.shape[-1] - size) // 2
     return x[..., top : top + size, left : left + size]
 
-
+# %% ../../nbs/saturation/11_tasks.ipynb #noise
 def _noise(x: Tensor, size: int, index: Tensor, generator: torch.Generator | None) -> Tensor:
     "Uniform noise: fresh with a generator, else each picture's own."
     shape = (x.shape[1], size, size)
@@ -117,7 +117,7 @@ def lighting(x: Tensor, generator: torch.Generator, strength: float = 0.1) -> Te
     alpha = strength * torch.randn(len(x), 3, generator=generator)
     return x + (alpha @ LIGHT.T).to(x)[:, :, None, None]
 
-
+# %% ../../nbs/saturation/11_tasks.ipynb #auto-augment
 def auto_augment(x: Tensor, generator: torch.Generator) -> Tensor:
     "AutoAugment's CIFAR-10 policy (Cubuk et al. 2019) on each picture; torchvision's operations, our random numbers."
     from torchvision.transforms.v2 import AutoAugment, AutoAugmentPolicy
@@ -148,7 +148,7 @@ CIFAR = ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010))  # mean and deviati
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 Statistics = str | tuple[tuple[float, ...], tuple[float, ...]]
 
-
+# %% ../../nbs/saturation/11_tasks.ipynb #image-task-2
 def image_task(
     name: str = "digits",  # a dataset's name, or a folder
     size: int | None = None,  # final height and width in pixels; None: as stored
@@ -203,7 +203,7 @@ class TaskRow:
     folder: bool = False  # a folder that the reader has to provide
     note: str = ""  # what a reader should know
 
-
+# %% ../../nbs/saturation/11_tasks.ipynb #datasets
 DATASETS: dict[str, TaskRow] = {}
 CROP = dict(augment="crop+flip", normalise=CIFAR)
 BOX = dict(augment="resized_crop+flip+jitter+lighting", normalise=IMAGENET, zoom=1.14)
@@ -272,7 +272,7 @@ def build_task(
         return row(size, **kw)
     return image_task(_folder(name, row, kw.get("root")) if row.folder else row.source, size, **{**row.args, **kw})
 
-
+# %% ../../nbs/saturation/11_tasks.ipynb #folder
 def _folder(name: str, row: TaskRow, root: str | Path | None) -> str:
     "The folder of a task that nobody can download for the reader."
     path = data_root(root) / row.source

@@ -47,7 +47,7 @@ DEFAULT_STATS = ("lsat", "idim", "channels", "rows", "trace", "erank", "pratio")
 # %% ../../nbs/saturation/01_tracker.ipynb #layertracker
 TOGETHER = 32  # batches that are summed around one point
 
-
+# %% ../../nbs/saturation/01_tracker.ipynb #layertracker-2
 class LayerTracker:
     "Watches a network's layers until the block ends, however it ends; the network is not changed."
 
@@ -130,7 +130,7 @@ def _begin(self: LayerTracker, module: nn.Module, args: tuple, kwargs: dict) -> 
 def _end(self: LayerTracker, *rest: object) -> None:
     self._now = None
 
-
+# %% ../../nbs/saturation/01_tracker.ipynb #attend
 @patch
 def _attend(self: LayerTracker, name: str, module: nn.MultiheadAttention, args: tuple, kwargs: dict) -> None:
     "Record an attention module's projections before it runs."
@@ -153,7 +153,7 @@ def _see(self: LayerTracker, name: str, module: nn.Module, out: Tensor) -> None:
         sums.add(x, "" if x.is_cuda else f"batch {self.batches[self._now]} of {self._now!r}, layer {key}: its output")
         self._open[self._now, key] = sums
 
-
+# %% ../../nbs/saturation/01_tracker.ipynb #sums
 @patch
 def _sums(self: LayerTracker, key: str, x: Tensor) -> ShiftedSums:
     "The running sums that an output belongs to, or new ones; raises `ValueError` for another width."
@@ -215,7 +215,7 @@ def _of(self: LayerTracker, split: str | None) -> dict[str, Moments]:
         raise ValueError(f"split: got {split!r}; accepted: {', '.join(known)}")
     return known[split or next(iter(known))]
 
-
+# %% ../../nbs/saturation/01_tracker.ipynb #report-unreached
 @patch
 def _report_unreached(self: LayerTracker, split: str | None) -> None:
     missing = self.unreached(split)
@@ -238,7 +238,7 @@ def layer_moments(
         raise ValueError(f"layer: got {layer!r}; accepted: {', '.join(list(known)[:8])}{' …' if len(known) > 8 else ''}")
     return known[layer]
 
-
+# %% ../../nbs/saturation/01_tracker.ipynb #spectrum
 @patch
 def spectrum(
     self: LayerTracker,
@@ -280,7 +280,7 @@ def stats(
     rows = [{n: STATS[n](self.spectrum(key, split), m, delta) for n in names or DEFAULT_STATS} for key, m in known.items()]
     return pd.DataFrame(rows, index=pd.Index(list(known), name="layer"))
 
-
+# %% ../../nbs/saturation/01_tracker.ipynb #records
 @patch
 def records(
     self: LayerTracker,
@@ -339,7 +339,7 @@ def load_state_dict(
     for name in (k for k in state if k.startswith("counts|")):
         self.batches[name.split("|")[1]], self.seen[name.split("|")[1]] = state[name].tolist()
 
-
+# %% ../../nbs/saturation/01_tracker.ipynb #merge
 @patch
 def merge(
     self: LayerTracker,
@@ -377,7 +377,7 @@ def track(
         raise ValueError(f"layers: {', '.join(tracker.names[:5])} never ran in the forward pass; accepted: layers that the network calls as modules")
     return tracker
 
-
+# %% ../../nbs/saturation/01_tracker.ipynb #layer-saturation
 def layer_saturation(
     model: nn.Module,  # any module
     loader: Loader,  # a Split, or batches (inputs, labels) or inputs

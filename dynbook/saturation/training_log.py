@@ -21,6 +21,7 @@ from fastcore.basics import patch
 from safetensors.torch import load_file
 from torch import nn
 
+# %% ../../nbs/saturation/13_training_log.ipynb #from
 from ..catalogue import READERS
 from ..data import Data, Split
 from ..fitting import fit
@@ -137,7 +138,7 @@ def tracker_options(
     bounded = e.downsampling is not None and e.conv_method == "channelwise"
     return {**base, "max_positions": "bounded", "n_samples": n} if bounded else base
 
-
+# %% ../../nbs/saturation/13_training_log.ipynb #evaluate-split
 @torch.no_grad()
 def evaluate_split(
     model: nn.Module,  # any classifier
@@ -202,7 +203,7 @@ def row(self: Meter, epoch: int) -> dict[str, object]:
             write_confusion(self.trial.folder / f"confusion_matrix_{name}_{epoch}.png", c, self.data.classes)
     return row
 
-
+# %% ../../nbs/saturation/13_training_log.ipynb #silent
 @contextmanager
 def _silent(tracker: LayerTracker | None) -> Iterator[None]:
     "A tracker that does not record meanwhile."
@@ -214,7 +215,7 @@ def _silent(tracker: LayerTracker | None) -> Iterator[None]:
         if tracker is not None:
             tracker.recording = True
 
-
+# %% ../../nbs/saturation/13_training_log.ipynb #write-confusion
 def write_confusion(
     path: str | Path,  # a png; a csv with the counts lies beside it
     c: Confusion,  # what is drawn
@@ -254,7 +255,7 @@ def _fit(trial: Trial, config: Experiment, run: Run) -> pd.DataFrame:
     rows = pd.concat([read_table(path) for path in sorted(meter.folder.glob("*.csv"))], ignore_index=True)
     return rows.merge(table[["epoch", "train_loss"]].rename(columns={"train_loss": "running_loss"}), on="epoch")
 
-
+# %% ../../nbs/saturation/13_training_log.ipynb #train-trial
 def train_trial(
     trial: Trial,  # what to train
     force: bool = False,  # train again

@@ -53,7 +53,7 @@ def _summary_writer(folder: str | Path) -> object:
         raise ImportError("tensorboard: is not installed; accepted: pip install tensorboard, or an object with a method add_scalar(tag, value, step)") from None
     return SummaryWriter(str(folder))
 
-
+# %% ../../nbs/saturation/02_writers.ipynb #to-tensorboard-2
 def to_tensorboard(
     writer: object,  # a folder, or an object with add_scalar(tag, value, step)
 ) -> Writer:
@@ -136,7 +136,7 @@ def read_spectra(
     split_layer = lambda name: tuple(name.split("|")[::2])  # noqa: E731
     return {int(f.stem.split("_")[1]): {split_layer(k): v for k, v in sorted(load_file(f).items())} for f in files}
 
-
+# %% ../../nbs/saturation/02_writers.ipynb #resaturate
 def resaturate(
     folder: str | Path,  # from `save_spectra`
     delta: float,  # share of the variance

@@ -23,7 +23,7 @@ def _conv_norm(inputs: int, width: int, kernel: int = 3, stride: int = 1, dilati
     pad = dilation * (kernel - 1) // 2
     return _named(("conv", nn.Conv2d(inputs, width, kernel, stride, pad, dilation, bias=bias)), ("norm", nn.BatchNorm2d(width)), ("act", act()))
 
-
+# %% ../../nbs/saturation/10a_zoo.ipynb #paths
 class Paths(nn.Module):
     "The sum of several rows of convolutions, or a 1×1 convolution of their concatenation."
 
@@ -134,7 +134,7 @@ class MSNet(nn.Module):
             maps.append(self.stages[i + 2](self.transitions[i](*seen)))
         return self.head(maps[-1])
 
-
+# %% ../../nbs/saturation/10a_zoo.ipynb #ms-stage
 def _ms_stage(inputs: int, width: int, blocks: int, shrink: bool, act: Callable) -> nn.Sequential:
     "Blocks of two convolutions with biases; the second one of the first block shrinks."
     rows = []
@@ -167,7 +167,7 @@ class FatBlock(nn.Module):
         "Body plus shortcut."
         return self.body(x) + self.shortcut(x)
 
-
+# %% ../../nbs/saturation/10a_zoo.ipynb #fatnet
 def fatnet(
     num_classes: int = 10,  # outputs
     in_channels: int = 3,  # input channels
@@ -210,7 +210,7 @@ def three_net(
     hidden = [("fc0", nn.Linear(d, 2 * width)), ("act0", nn.ReLU()), ("fc1", nn.Linear(2 * width, width)), ("act1", nn.ReLU())]
     return _named(("flatten", nn.Flatten()), *hidden, ("fc", nn.Linear(width, num_classes)))
 
-
+# %% ../../nbs/saturation/10a_zoo.ipynb #alainfc
 class AlainFC(nn.Module):
     "128 hidden layers, a shortcut around them, 8 more; sees the first channel only."
 
@@ -252,7 +252,7 @@ class AttentionBlock(nn.Module):
         x = self.norm0(x + self.out(mixed))
         return self.norm1(x + self.mlp(x))
 
-
+# %% ../../nbs/saturation/10a_zoo.ipynb #smallvit
 class SmallViT(nn.Module):
     "Patches, a class token, learned positions, blocks of attention, a linear layer on the class token."
 
@@ -355,7 +355,7 @@ def efficientnet(
     rows = [MBConvConfig(e, k, s, enters[i], out, n) for i, (e, k, s, out, n) in enumerate(stages)]
     return _first_conv(EfficientNet(rows, dropout, num_classes=num_classes), in_channels)
 
-
+# %% ../../nbs/saturation/10a_zoo.ipynb #densenet
 def densenet(
     num_classes: int = 10,  # outputs
     in_channels: int = 3,  # input channels

@@ -30,6 +30,7 @@ from .training import mean_multiplier, pseudo_teleport, sgd_multiplier, teleport
 from .trial import Trial, run_trial, score_cobs
 from .weights import like_histogram
 
+# %% ../../nbs/teleport/index.ipynb #all
 _all_ = [
     "Boost",
     "Probe",

@@ -19,6 +19,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
+# %% ../../nbs/teleport/03_boost.ipynb #from
 from ..config import Config, option
 from ..data import Data, load_dataset
 from ..engines import Engine, run_all
@@ -39,7 +40,7 @@ from ..training import Ensemble, Learner
 ARMS = ("standard", "teleport", "scaled_lr", "pseudo")
 MODES = ("full", "weights")
 
-
+# %% ../../nbs/teleport/03_boost.ipynb #boost-2
 @dataclass(frozen=True)
 class Boost(Config):
     "One panel of Figures 6, 8, 9 or 10."
@@ -118,7 +119,7 @@ def build_network(
     model = create_model(config.model, num_classes=data.n_classes, in_channels=channels, input_size=size, seed=seed, **kw)
     return initialise(model, config.initialiser, config.gain, torch.Generator().manual_seed(seed)).to(config.device)
 
-
+# %% ../../nbs/teleport/03_boost.ipynb #draw-cob
 def draw_cob(
     config: Boost,  # range and law
     sym: ScaleSymmetry,  # scale variables of the network
@@ -166,7 +167,7 @@ def _displace_pseudo(config: Boost, rows: pd.DataFrame, models: list[nn.Module],
             moved = pseudo_teleport(params, sym, draw_cob(config, sym, seed), generator=torch.Generator().manual_seed(20_000 + seed))
             inner.load_state_dict(moved, strict=False)
 
-
+# %% ../../nbs/teleport/03_boost.ipynb #train-members
 def train_members(
     config: Boost,  # the experiment
     run: Run | None = None,  # gives the place of checkpoints; None: none are kept
@@ -187,7 +188,7 @@ def train_members(
     )  # fmt: skip
     return rows.rename_axis("member").reset_index().merge(table, on="member").drop(columns="member")
 
-
+# %% ../../nbs/teleport/03_boost.ipynb #make-learner
 def _make_learner(config: Boost, rows: pd.DataFrame, models: list[nn.Module]) -> Learner | Ensemble:
     optimiser = _optimiser(config, rows)
     if len(rows) == 1 and not config.stacked:
@@ -228,7 +229,7 @@ def differences(
         out.append({"lr": lr, "momentum": momentum, "epoch": epoch, **means, "difference": d.mean, "half": d.half, "low": d.low, "p": d.p, "n": d.n})
     return pd.DataFrame(out)
 
-
+# %% ../../nbs/teleport/03_boost.ipynb #best-lr
 def best_lr(
     table: pd.DataFrame,  # from `run_boost`
     epoch: int | None = None,  # which epoch; None: the last
@@ -263,7 +264,7 @@ def boost_criteria(
             criteria.check(control, scaled, "≥", 0) if typical else criteria.report(control, scaled)
     return _best_lr_criteria(criteria, table, typical)
 
-
+# %% ../../nbs/teleport/03_boost.ipynb #best-lr-criteria
 def _best_lr_criteria(criteria: Criteria, table: pd.DataFrame, typical: bool) -> Criteria:
     best = best_lr(table).pivot(index="momentum", columns="arm", values="val_accuracy")
     for momentum, row in best.iterrows():
@@ -286,7 +287,7 @@ def thirds(
     "The epochs at which the paper draws its boxes, scaled to this run."
     return tuple(sorted({max(1, round(epochs * k / 3)) for k in (1, 2, 3)}))
 
-
+# %% ../../nbs/teleport/03_boost.ipynb #plot-panel
 def plot_panel(
     table: pd.DataFrame,  # from `run_boost`
     ax: Axes,  # where to draw
@@ -324,7 +325,7 @@ def plot_differences(
     legend_below(ax)
     return ax.figure, ax
 
-
+# %% ../../nbs/teleport/03_boost.ipynb #plot-boost
 def plot_boost(
     table: pd.DataFrame,  # from `run_boost`
     title: str = "",  # what was trained on what

@@ -52,7 +52,7 @@ def sample_cob(
         cob = cob * (torch.randint(2, shape, generator=generator) * 2 - 1)
     return project_cob(sym, cob)
 
-
+# %% ../../nbs/teleport/00_cob.ipynb #project-cob
 def project_cob(
     sym: ScaleSymmetry,  # the scale variables
     cob: Tensor,  # (…, n_variables), no zeros
@@ -74,7 +74,7 @@ def _is_admissible(sym: ScaleSymmetry, cob: Tensor) -> bool:
     tests = (low > 0, high < torch.inf, (cob[..., 0] == 1).all(), (cob[..., positive] > 0).all(), (cob[..., sign].abs() == 1).all())
     return all(bool(test) for test in tests)
 
-
+# %% ../../nbs/teleport/00_cob.ipynb #check-cob
 def check_cob(
     sym: ScaleSymmetry,  # the scale variables
     cob: Tensor,  # (n_variables,) or (n, n_variables)

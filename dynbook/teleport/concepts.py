@@ -47,7 +47,7 @@ def two_weights() -> nn.Sequential:
     "The network w₂ relu(w₁ x), in float64."
     return nn.Sequential(nn.Linear(1, 1, bias=False), nn.ReLU(), nn.Linear(1, 1, bias=False)).double()
 
-
+# %% ../../nbs/teleport/14_concepts.ipynb #examples
 def examples(
     config: LevelSets,  # how many, and how noisy
 ) -> tuple[Tensor, Tensor]:  # inputs and labels, (n, 1) each
@@ -258,7 +258,7 @@ def group_map(
             rows += [{"layer": name, "side": side, "channel": i, "variable": v, "origin": sym.names[v].split("[")[0]} for i, v in enumerate(ids.tolist())]
     return pd.DataFrame(rows)
 
-
+# %% ../../nbs/teleport/14_concepts.ipynb #run-blocks
 def run_blocks(
     config: Blocks,  # the drawing
     run: Run | None = None,  # unused: there is nothing to resume
@@ -293,7 +293,7 @@ def _draw_map(ax: Axes, part: pd.DataFrame) -> None:
     ax.spines[["left", "bottom"]].set_visible(False)
     ax.tick_params(length=0)
 
-
+# %% ../../nbs/teleport/14_concepts.ipynb #plot-blocks
 @style()
 def plot_blocks(
     table: pd.DataFrame,  # from `run_blocks`

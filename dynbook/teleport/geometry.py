@@ -93,7 +93,7 @@ def batches_of(
         raise ValueError(f"batch_size: got {batch_size}; accepted: at most {len(data.train)}, the examples there are")
     return [batch for batch, _ in zip(stream(), range(n))], data.n_classes
 
-
+# %% ../../nbs/teleport/05_geometry.ipynb #autograd-error
 def _autograd_error(network: nn.Module, x: Tensor, y: Tensor, cob_range: float, seed: int) -> float:
     "Relative error of the gradient law against a backward pass through the teleported network, of the global norm."
     wrapped = Teleported(network, x[:2])
@@ -129,7 +129,7 @@ def _normalised_change(grads_sq: dict[str, Squares], weights_sq: dict[str, Tenso
     before = (sum(g.sum() for g in grads_sq.values()) / sum(w.sum() for w in weights_sq.values())).sqrt()
     return (before - (grad_norm_sq(grads_sq, sym, cobs) / weight_norm_sq(weights_sq, sym, cobs)).sqrt()).abs()
 
-
+# %% ../../nbs/teleport/05_geometry.ipynb #run-gradient-growth
 def run_gradient_growth(
     config: GradientGrowth,  # the experiment
     run: Run | None = None,  # unused: the experiment is too short for checkpoints
@@ -220,7 +220,7 @@ def _panel_rows(config: MicroAngles, name: str, inputs: str, batch_size: int, fi
                 rows += [{**head, "range": r, "pair": k, "deviation": deviation(*v)} for k, v in pairs.items()]
     return rows
 
-
+# %% ../../nbs/teleport/05_geometry.ipynb #run-micro-angles
 def run_micro_angles(
     config: MicroAngles,  # the experiment
     run: Run | None = None,  # unused: the experiment is too short for checkpoints
@@ -239,7 +239,7 @@ def sweep_slope(
     slope = np.polyfit(np.log(spread.index), np.log(spread), 1)[0] if len(spread) > 1 else math.nan
     return spread, float(slope)
 
-
+# %% ../../nbs/teleport/05_geometry.ipynb #plot-micro-angles
 @style()
 def plot_micro_angles(
     table: pd.DataFrame,  # from `run_micro_angles`
@@ -282,7 +282,7 @@ class Angles(Config):
     seed: int = option(0, "seed of weights, batch and changes of basis", ge=0)
     device: str = option("cpu", "cpu, cuda, cuda:1")
 
-
+# %% ../../nbs/teleport/05_geometry.ipynb #run-angles
 def run_angles(
     config: Angles,  # the experiment
     run: Run | None = None,  # unused: the experiment is too short for checkpoints
@@ -310,7 +310,7 @@ def _angle_rows(what: str, q: dict[str, Tensor], sym: ScaleSymmetry, cobs: Tenso
     law = {"expected_growth": expected, "expected_cosine": mean_cos}
     return pd.DataFrame({"quantity": what, "range": r, "teleport": range(len(cobs)), "angle": angles, "growth": growth, **law})
 
-
+# %% ../../nbs/teleport/05_geometry.ipynb #plot-weight-angles
 @style()
 def plot_weight_angles(
     table: pd.DataFrame,  # from `run_angles`, one quantity
@@ -330,7 +330,7 @@ def plot_weight_angles(
         ax.legend(loc="upper left")
     return fig, axes
 
-
+# %% ../../nbs/teleport/05_geometry.ipynb #plot-angle-histograms
 @style()
 def plot_angle_histograms(
     table: pd.DataFrame,  # from `run_angles`, one quantity

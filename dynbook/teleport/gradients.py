@@ -148,7 +148,7 @@ def _watched(model: nn.Module) -> Iterator[Calls]:
         for handle in handles:
             handle.remove()
 
-
+# %% ../../nbs/teleport/03a_gradients.ipynb #uses
 def _uses(value: Tensor, leaves: Mapping[str, Tensor]) -> dict[str, int]:
     "How many edges of the autograd graph of `value` end in each leaf."
     nodes = {torch.autograd.graph.get_gradient_edge(p).node: name for name, p in leaves.items()}
@@ -172,7 +172,7 @@ def _thin(params: Mapping[str, Tensor], calls: Calls, uses: Mapping[str, int]) -
             out.append(name)
     return out
 
-
+# %% ../../nbs/teleport/03a_gradients.ipynb #gradient-squares
 def gradient_squares(
     model: nn.Module,  # any module; left as it is
     x: Tensor,  # (B, …) inputs

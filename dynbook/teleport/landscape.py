@@ -51,7 +51,7 @@ def interpolate(
     "Values of a function on the line through two sets of parameters."
     return vmap(lambda alpha: fn(point_on_line(a, b, alpha)), chunk_size=chunk)(alphas)
 
-
+# %% ../../nbs/teleport/07_landscape.ipynb #line-curvature
 def line_curvature(
     a: Params,  # parameters at α = 0
     b: Params,  # parameters at α = 1
@@ -143,7 +143,7 @@ def _pair_rows(config: Interpolation, data: Data, sym: ScaleSymmetry, a: dict, b
         rows += _line_rows(config, fns, *ends, {"seed": seed, "pair": pair, **stats})
     return rows
 
-
+# %% ../../nbs/teleport/07_landscape.ipynb #run-interpolation
 def run_interpolation(
     config: Interpolation,  # the experiment
     run: Run | None = None,  # unused: the experiment is too short for checkpoints
@@ -174,7 +174,7 @@ def line_statistics(
     out["narrower"] = out.width < base.width
     return out.reset_index()
 
-
+# %% ../../nbs/teleport/07_landscape.ipynb #plot-interpolation
 @style()
 def plot_interpolation(
     table: pd.DataFrame,  # from `run_interpolation`
@@ -215,12 +215,12 @@ def _hessian_at(network: nn.Module, state: dict[str, Tensor], x: Tensor, y: Tens
     params = {name: state[name] for name, _ in network.named_parameters()}
     return params, exact_hessian(network, params, x, y)
 
-
+# %% ../../nbs/teleport/07_landscape.ipynb #largest
 def _largest(matrix: Tensor) -> float:
     "The largest eigenvalue."
     return float(eigsh(matrix.cpu().numpy(), k=1, which="LA", v0=np.ones(len(matrix)), return_eigenvectors=False)[0])
 
-
+# %% ../../nbs/teleport/07_landscape.ipynb #run-spectrum
 def run_spectrum(
     config: Spectrum,  # the experiment
     run: Run | None = None,  # unused: the experiment is too short for checkpoints

@@ -55,7 +55,7 @@ def hessian_after(
     f = flat_factors(params, sym, cob)
     return hessian / f[:, None] / f[None]
 
-
+# %% ../../nbs/teleport/04_laws.ipynb #exact-hessian
 def exact_hessian(
     model: nn.Module,  # any module, evaluated in evaluation mode
     params: Mapping[str, Tensor],  # where; by name
@@ -146,7 +146,7 @@ def _folded(q: Squares, actions: list[Action]) -> tuple[Squares, list[Action]]:
     folded = [Action(a.ids[:, ::size], a.power, a.sign_only) if a.ids.shape[1] > 1 else a for a in actions]
     return q.folded(size) if isinstance(q, FactoredSquares) else q.view(len(q), -1, size).sum(2), folded
 
-
+# %% ../../nbs/teleport/04_laws.ipynb #factor-sums
 def factor_sums(
     squares: Mapping[str, Squares],  # one number per parameter entry, such as squared gradients
     sym: ScaleSymmetry,  # the scale variables
@@ -224,7 +224,7 @@ def _mean_factor(actions: Sequence[Action], shape: Sequence[int], domain: Tensor
         out = torch.where(same[:k].any(0), out, out * moments[code])
     return out
 
-
+# %% ../../nbs/teleport/04_laws.ipynb #expected-sum
 def expected_sum(
     squares: Mapping[str, Squares],  # one number per parameter entry
     sym: ScaleSymmetry,  # the scale variables
@@ -245,7 +245,7 @@ def expected_sum(
         total += float((reduced.double().cpu() * mean).sum())
     return total
 
-
+# %% ../../nbs/teleport/04_laws.ipynb #expected-gain
 def expected_gain(
     grads_sq: Mapping[str, Squares],  # squared gradient at the original weights, from `gradient_squares`
     sym: ScaleSymmetry,  # the scale variables
@@ -271,7 +271,7 @@ def micro_tangent(
         out[name] = p * sum(rates) if rates else torch.zeros_like(p)
     return out
 
-
+# %% ../../nbs/teleport/04_laws.ipynb #neuron-sums
 def neuron_sums(
     params: Mapping[str, Tensor],  # parameters by name
     grads: Mapping[str, Tensor],  # gradients by name
@@ -304,7 +304,7 @@ def deviation(
     "90° minus the angle between two vectors, accurate near zero."
     return math.degrees(math.asin(cosine(a, b)))
 
-
+# %% ../../nbs/teleport/04_laws.ipynb #angle
 def angle(
     a: Mapping[str, Tensor] | Tensor,  # a vector, or tensors by name
     b: Mapping[str, Tensor] | Tensor,  # a vector, or tensors of the same names

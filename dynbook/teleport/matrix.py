@@ -79,7 +79,7 @@ def _cycled(settings: dict) -> dict:
     low, high = settings.pop("base_momentum", 0.85), settings.pop("max_momentum", 0.95)
     return {"cycle_momentum": (low, high)} if settings.pop("cycle_momentum", True) else {}
 
-
+# %% ../../nbs/teleport/16_matrix.ipynb #schedule
 def _schedule(entry: Mapping[str, object] | None, epochs: int | None) -> dict:
     "The fields of a Trial that a nested lr_scheduler sets."
     if not entry:
@@ -98,7 +98,7 @@ def _schedule(entry: Mapping[str, object] | None, epochs: int | None) -> dict:
     cycled = _cycled(settings) if name == "one_cycle" else {}
     return {"schedule": name, **cycled, **_renamed(settings, {"factor": "gamma", "max_lr": "lr"})}
 
-
+# %% ../../nbs/teleport/16_matrix.ipynb #optimiser
 def _optimiser(entry: Mapping[str, object], epochs: int | None) -> dict:
     "An optimizer's class and numbers; one_cycle's max_lr takes the place of lr."
     if "cls" not in entry:
@@ -144,7 +144,7 @@ def _trial(choice: Mapping[str, object], repeat: int, override: Mapping[str, obj
     merged = {key: tuple(v) if isinstance(v, list) else v for part in parts for key, v in part.items()}
     return from_dict(Trial, merged)
 
-
+# %% ../../nbs/teleport/16_matrix.ipynb #load-matrix
 def load_matrix(
     path: str | Path,  # a YAML file
     **override: object,  # as for `unravel`
@@ -185,7 +185,7 @@ def group_names(
     parts = [table[c].map(lambda v, c=c: v if isinstance(v, str) else f"{c} {v:g}") for c in group_by]
     return pd.Series([", ".join(words) for words in zip(*parts)], index=table.index)
 
-
+# %% ../../nbs/teleport/16_matrix.ipynb #plot-matrix
 @style()
 def plot_matrix(
     table: pd.DataFrame,  # from `run_matrix`
@@ -207,7 +207,7 @@ def plot_matrix(
         legend_below(ax)
     return fig, axes
 
-
+# %% ../../nbs/teleport/16_matrix.ipynb #draw
 def _draw(ax: Axes, part: pd.DataFrame, metric: str, kind: str, epochs: tuple[int, ...]) -> None:
     if kind == "curve":
         plot_curves(part, "epoch", metric, "group", ax=ax)

@@ -22,6 +22,7 @@ from matplotlib.ticker import NullFormatter
 from scipy.optimize import minimize
 from torch import Tensor, nn
 
+# %% ../../nbs/teleport/09_optimise.ipynb #from
 from ..config import Config, option
 from ..data import Data, load_dataset
 from ..engines import run_all
@@ -59,7 +60,7 @@ def make_objective(
 
     return value
 
-
+# %% ../../nbs/teleport/09_optimise.ipynb #hessian-diagonal
 def hessian_diagonal(
     model: nn.Module,  # a few thousand parameters at most
     x: Tensor,  # (B, …) inputs
@@ -91,7 +92,7 @@ def _movable(sym: ScaleSymmetry) -> Tensor:
     "Variables whose size may change."
     return ((sym.domain == POSITIVE) | (sym.domain == ANY)).double()
 
-
+# %% ../../nbs/teleport/09_optimise.ipynb #log-value
 def _log_value(objective: Objective, u: Tensor) -> tuple[float, Tensor]:
     "log J and its gradient."
     u = u.detach().requires_grad_()
@@ -173,7 +174,7 @@ def search_gains(
 # %% ../../nbs/teleport/09_optimise.ipynb #chosen
 ARMS = ("standard", "random", "ascent")
 
-
+# %% ../../nbs/teleport/09_optimise.ipynb #chosen-2
 @dataclass(frozen=True)
 class Chosen(Config):
     "Figure E."
@@ -216,7 +217,7 @@ def _start(config: Chosen, data: Data, arm: str, seed: int) -> nn.Module:
         teleport_(model, sym, optimise_cob(sym, "grad_norm", grads, bounds, config.steps).cob)
     return model.to(config.device)
 
-
+# %% ../../nbs/teleport/09_optimise.ipynb #train-chosen
 def train_chosen(
     config: Chosen,  # the experiment
     run: Run | None = None,  # gives the place of checkpoints; None: none are kept
@@ -253,7 +254,7 @@ def gains_table(
         rows.append({"network": "-".join(map(str, widths)), **search_gains(model, x, y, config.cob_range, config.steps, config.seed, config.n_random)})
     return pd.DataFrame(rows)
 
-
+# %% ../../nbs/teleport/09_optimise.ipynb #best-rates
 def best_rates(
     table: pd.DataFrame,  # from `run_chosen`
     epochs: tuple[int, ...] = (3, 10),  # when to judge
@@ -283,7 +284,7 @@ def _plot_gains(gains: pd.DataFrame, ax: Axes) -> None:
     ax.invert_yaxis()
     ax.legend(loc="upper center", bbox_to_anchor=(0.4, -0.2))
 
-
+# %% ../../nbs/teleport/09_optimise.ipynb #plot-chosen
 def plot_chosen(
     table: pd.DataFrame,  # from `run_chosen`
     gains: pd.DataFrame,  # from `gains_table`

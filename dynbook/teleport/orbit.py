@@ -46,7 +46,7 @@ def incidence(
     flat = [np.concatenate(part) if part else np.zeros(0, int) for part in (powers, rows, columns)]
     return csr_array((flat[0].astype(float), (flat[1], flat[2])), shape=(offset, sym.n))
 
-
+# %% ../../nbs/teleport/10_orbit.ipynb #flat
 def _flat(params: Mapping[str, Tensor]) -> np.ndarray:
     return np.concatenate([p.detach().double().cpu().reshape(-1).numpy() for p in params.values()])
 
@@ -66,7 +66,7 @@ def _sides(a: csr_array, squares: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     "Squared norms of what each variable multiplies and divides."
     return a.maximum(0).T @ squares, (-a).maximum(0).T @ squares
 
-
+# %% ../../nbs/teleport/10_orbit.ipynb #newton-step
 def _newton_step(a: csr_array, squares: np.ndarray, free: np.ndarray) -> np.ndarray:
     "Newton's step for Σ w² e^{2 A u}; directions that change nothing get none."
     part = a[:, free]
@@ -89,7 +89,7 @@ def _prune(a: csr_array, squares: np.ndarray) -> np.ndarray:
         free = free & ~lost
         live = live & (abs(a[:, lost]).sum(1) == 0)
 
-
+# %% ../../nbs/teleport/10_orbit.ipynb #balance-2
 def balance(
     params: Mapping[str, Tensor],  # parameters by name
     sym: ScaleSymmetry,  # a weights-mode symmetry

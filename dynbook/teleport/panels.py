@@ -77,7 +77,7 @@ class Initialisers(Panels):
     initialiser: Names = option(MLP_INITIALISERS, "laws of the initial weights, each with its gain: 'normal 0.02'")
     lr: float | tuple[float, ...] = option((0.1, 0.001), "learning rate of SGD, one or several", gt=0)
 
-
+# %% ../../nbs/teleport/12_panels.ipynb #pseudo
 @dataclass(frozen=True)
 class Pseudo(Panels):
     "Figure 10."
@@ -99,7 +99,7 @@ def _initialiser(text: str) -> tuple[str, float]:
         raise ValueError(f"parameter initialiser: got {text!r}; accepted: one of {', '.join(INITIALISERS)}, and a positive number after a blank")
     return name, gain
 
-
+# %% ../../nbs/teleport/12_panels.ipynb #panels-2
 def panels(
     config: Panels,  # the figure
 ) -> dict[str, Boost]:  # title -> experiment
@@ -150,7 +150,7 @@ def _share_legend(fig: Figure, axes: list[Axes], loc: str) -> None:
         ax.set_ylabel("")
     fig.legend(handles, labels, loc=loc, ncol=min(4, len(labels)))
 
-
+# %% ../../nbs/teleport/12_panels.ipynb #plot-panels
 def plot_panels(
     table: pd.DataFrame,  # from `run_panels`
     arms: tuple[str, ...] | None = None,  # which arms the boxes show, in order; None: all of the table
@@ -208,7 +208,7 @@ def displacement(
         "teleport_gain": gain_teleport / base, "pseudo_gain": gain_pseudo / base,
     }  # fmt: skip
 
-
+# %% ../../nbs/teleport/12_panels.ipynb #displacements
 def displacements(
     config: Panels,  # the figure
 ) -> pd.DataFrame:  # panel, seed and the columns of `displacement`

@@ -20,6 +20,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 from torch.func import functional_call
 
+# %% ../../nbs/teleport/11_permutations.ipynb #from
 from ..config import Config, option
 from ..data import load_dataset
 from ..engines import run_all
@@ -49,7 +50,7 @@ def _relabel(sym: ScaleSymmetry, perms: Sequence[Tensor]) -> Tensor:
         out[group] = group[perm]
     return out
 
-
+# %% ../../nbs/teleport/11_permutations.ipynb #axis-classes
 def _axis_classes(classes: Sequence[Tensor], movable: Tensor) -> dict[int, list[Tensor]]:
     "Axis, counted from the last -> the class of each of its positions, per action that may move it."
     out: dict[int, list[Tensor]] = {}
@@ -112,7 +113,7 @@ def _places(sym: ScaleSymmetry, params: Mapping[str, Tensor], group: Tensor) -> 
                 out.append((name, axis, torch.stack(found)))
     return out
 
-
+# %% ../../nbs/teleport/11_permutations.ipynb #match-permutations
 def match_permutations(
     params_a: Mapping[str, Tensor],  # stays
     params_b: Mapping[str, Tensor],  # is to be permuted
@@ -145,7 +146,7 @@ def align(
     a, b = (teleport(p, sym, balance(p, sym).cob) for p in (params_a, params_b))
     return a, permute(b, sym, match_permutations(a, b, sym, generator=generator))
 
-
+# %% ../../nbs/teleport/11_permutations.ipynb #losses-between
 @torch.no_grad()
 def losses_between(
     model: nn.Module,  # the architecture
@@ -197,7 +198,7 @@ def joined(
     ends = [(a, b), (away, b), (a, matched), *(align(start, b, sym, torch.Generator().manual_seed(0)) for start in (a, away))]
     return dict(zip(WAYS, ends))
 
-
+# %% ../../nbs/teleport/11_permutations.ipynb #merge-pairs
 def merge_pairs(
     config: Merging,  # the experiment
     run: Run | None = None,  # gives the place of checkpoints; None: none are kept
@@ -233,7 +234,7 @@ def barriers(
     "Largest excess of the loss over the straight line between the ends."
     return table.pivot_table(index="pair", columns="way", values="excess", aggfunc="max")[list(WAYS)]
 
-
+# %% ../../nbs/teleport/11_permutations.ipynb #plot-merging
 def plot_merging(
     table: pd.DataFrame,  # from `run_merging`
 ) -> tuple[Figure, list[Axes]]:

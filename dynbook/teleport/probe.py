@@ -91,7 +91,7 @@ def at(
     table = pd.DataFrame({"alpha": alphas.double().cpu().numpy(), "loss": line[:, 0].numpy(), "accuracy": line[:, 1].numpy()})
     return Snapshot(float(change), *gains, (self.sharpness, self._sharpness(cob)), weights, table)
 
-
+# %% ../../nbs/teleport/17_probe.ipynb #draw
 @patch
 def draw(
     self: Probe,

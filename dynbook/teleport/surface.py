@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 from torch.func import functional_call, vmap
 
+# %% ../../nbs/teleport/08_surface.ipynb #from
 from ..config import Config, option
 from ..data import load_dataset
 from ..graph import mode_of
@@ -47,7 +48,7 @@ def filter_direction(
         out[name] = d * (norm(w) / norm(d)) if w.ndim > 1 else torch.zeros_like(w)
     return out
 
-
+# %% ../../nbs/teleport/08_surface.ipynb #surface-2
 def surface(
     params: Mapping[str, Tensor],  # the centre
     first: Mapping[str, Tensor],  # direction of the horizontal axis
@@ -79,7 +80,7 @@ class Surface(Config):
     seed: int = option(0, "seed of weights, data order, change of basis and directions", ge=0)
     device: str = option("cpu", "cpu, cuda, cuda:1")
 
-
+# %% ../../nbs/teleport/08_surface.ipynb #run-surface
 def run_surface(
     config: Surface,  # the experiment
     run: Run | None = None,  # unused: the experiment is too short for checkpoints

@@ -39,7 +39,7 @@ def teleport(
     factors = cob_factors(sym, cob)
     return {name: p * factors[name].to(p) if name in factors else p for name, p in params.items()}
 
-
+# %% ../../nbs/teleport/01_teleport.ipynb #teleport-statistics
 def teleport_statistics(
     buffers: Mapping[str, Tensor],  # buffers by name, as from `dict(model.named_buffers())`
     sym: ScaleSymmetry,  # a weights-mode symmetry
@@ -55,7 +55,7 @@ def teleport_statistics(
         out[f"{name}.running_var"] = c**2 * (var + eps[name]) - eps[name]
     return out
 
-
+# %% ../../nbs/teleport/01_teleport.ipynb #teleport-state
 def teleport_state(
     state: Mapping[str, Tensor],  # parameters and buffers by name, as in a state dict
     sym: ScaleSymmetry,  # a weights-mode symmetry
@@ -116,7 +116,7 @@ def teleport_(
         buffer.copy_(moved[name])
     return model
 
-
+# %% ../../nbs/teleport/01_teleport.ipynb #undo
 def undo_(
     model: nn.Module,  # changed in place
     sym: ScaleSymmetry,  # as for `teleport_`
@@ -215,7 +215,7 @@ def teleport_(
     self.cob.mul_(cob.to(self.cob))
     return self
 
-
+# %% ../../nbs/teleport/01_teleport.ipynb #undo-2
 @patch
 def undo_(
     self: Teleported,

@@ -70,7 +70,7 @@ def teleport_learner_(
     else:
         teleport_(learner.model, sym, cob, learner.optimizer)
 
-
+# %% ../../nbs/teleport/02_training.ipynb #teleport-ensemble
 def _teleport_ensemble_(ensemble: Ensemble, sym: ScaleSymmetry, cob: Tensor) -> None:
     wrapped = isinstance(ensemble.template, Teleported)
     prefix = "model." if wrapped else ""

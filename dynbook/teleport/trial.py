@@ -203,7 +203,7 @@ def _leave_level_set(config: Trial, model: nn.Module, sym: ScaleSymmetry, cob: T
     for name, p in inner.named_parameters():
         p.copy_(moved[name])
 
-
+# %% ../../nbs/teleport/15_trial.ipynb #move-learner
 def move_learner_(
     config: Trial,  # what to do
     learner: Learner,  # changed in place
@@ -246,7 +246,7 @@ def prepare_trial(
     momentum = dict(momentum=config.momentum, nesterov=config.nesterov) if config.optimiser == "sgd" else {}
     return Learner(model, Optimiser(config.optimiser, lr=config.lr, weight_decay=config.weight_decay, **momentum), seed=config.seed), sym, data
 
-
+# %% ../../nbs/teleport/15_trial.ipynb #run-trial
 def run_trial(
     config: Trial,  # the run
     run: Run | None = None,  # gives the place of checkpoints; None: none are kept

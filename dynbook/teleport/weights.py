@@ -41,7 +41,7 @@ def ratio_cdf(
     half = (b**2 * low + a**2 / low - 2 * a * b) / (2 * (b - a) ** 2)
     return np.where(z <= 1, half, 1 - half)
 
-
+# %% ../../nbs/teleport/06_weights.ipynb #product-cdf
 def product_cdf(
     t: np.ndarray,  # (n,) where
     weights: np.ndarray,  # original weights, any shape
@@ -62,7 +62,7 @@ def linear_weights(
     "Names of the weights of linear layers."
     return [f"{name}.weight".lstrip(".") for name, m in model.named_modules() if isinstance(m, nn.Linear)]
 
-
+# %% ../../nbs/teleport/06_weights.ipynb #like-histogram
 def like_histogram(
     params: Mapping[str, Tensor],  # parameters by name
     names: list[str],  # which of them are drawn anew, such as `linear_weights(model)`
@@ -126,7 +126,7 @@ def _layer_statistics(before: np.ndarray, after: np.ndarray, controls: Mapping[s
         **{f"KS of the {k} control": stats.ks_2samp(v, after).statistic for k, v in controls.items()},
     }
 
-
+# %% ../../nbs/teleport/06_weights.ipynb #growth
 def _growth(w: Mapping[str, Tensor], names: list[str], sym: ScaleSymmetry, cobs: Tensor) -> dict[str, float]:
     "Mean |w'| over mean |w| of each layer, averaged over changes of basis (n, n_variables)."
     grown = {name: 0.0 for name in names}
@@ -136,7 +136,7 @@ def _growth(w: Mapping[str, Tensor], names: list[str], sym: ScaleSymmetry, cobs:
             grown[name] += float((w[name] * factors[name]).abs().mean() / w[name].abs().mean()) / len(cobs)
     return grown
 
-
+# %% ../../nbs/teleport/06_weights.ipynb #run-weight-law
 def run_weight_law(
     config: WeightLaw,  # the experiment
     run: Run | None = None,  # unused: the experiment is too short for checkpoints
@@ -167,7 +167,7 @@ def layer_statistics(
     "The statistics in wide form."
     return table[table.quantity != "density"].pivot(index=["layer", "series"], columns="quantity", values="value").rename_axis(index=["layer", "kind"])
 
-
+# %% ../../nbs/teleport/06_weights.ipynb #plot-weight-law
 @style()
 def plot_weight_law(
     table: pd.DataFrame,  # from `run_weight_law`

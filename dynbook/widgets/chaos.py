@@ -36,7 +36,7 @@ def _draw_runs(ax: Axes, beside: Axes, lr: float, gap: float, steps: int) -> Non
     beside.set(xlabel="step t", ylabel="distance of the two", ylim=(1e-17, 3))
     ax.legend(loc="upper center", ncols=2, fontsize=8)
 
-
+# %% ../../nbs/widgets/chaos_explorer.ipynb #explore-playground-2
 def explore_playground(
     config: Playground | None = None,  # resolution of the diagram; None: the figure's
 ) -> Explorer:
@@ -65,7 +65,7 @@ def explore_playground(
     controls = {"lr": slider("step size η", 2.8, config.lr_min, config.lr_max, 0.005), "steps": slider("steps shown", 60, 20, 200, 10)}
     return Explorer(draw, controls, "Gradient descent on a cubic: the logistic map.")
 
-
+# %% ../../nbs/widgets/chaos_explorer.ipynb #named
 def _named(exponent: float) -> str:
     "An exponent in words."
     return "chaos" if exponent > 1e-3 else "at rest, or periodic" if exponent < -1e-3 else "neutral"
@@ -84,7 +84,7 @@ def _draw_spectrum(ax: Axes, w: np.ndarray, lr: float) -> None:
     ax.set_yscale("symlog", linthresh=0.01)
     ax.legend(fontsize=8, loc="upper left")
 
-
+# %% ../../nbs/widgets/chaos_explorer.ipynb #explore-spectrum-2
 def explore_spectrum(
     config: Live | None = None,  # the network that trains; None: 64-10-10 with ReLU on digits
 ) -> Explorer:

@@ -30,7 +30,7 @@ def trained_digits(
     index = torch.arange(256)
     return model, data.train.inputs(index, dtype=torch.float64), data.train.y[index]
 
-
+# %% ../../nbs/widgets/teleport_explorer.ipynb #explore-teleport
 def explore_teleport(
     model: nn.Module | None = None,  # your network, without batch statistics in evaluation mode; None: a perceptron trained on digits
     x: Tensor | None = None,  # (B, …) inputs, with a model
