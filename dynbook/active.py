@@ -48,15 +48,16 @@ class ActiveBasis:
 
     def lift(self, u: Tensor) -> Tensor:
         "$E u$ for u (r,) or (r, n)."
-        return self.whole.lift(self._whole(u).reshape(-1, *u.shape[1:]))
+        return self.whole.lift(self._whole(u)).reshape(-1, *u.shape[1:])
 
     def add_lift_(self, V: Tensor, u: Tensor, alpha: float = 1.0) -> Tensor:
         "$V \\mathrel{+}= \\alpha E u$ for contiguous V (P, n), which is changed, and u (r, n)."
         return self.whole.add_lift_(V, self._whole(u), alpha)
 
     def _whole(self, u: Tensor) -> Tensor:
-        full = u.new_zeros(self.whole.r, u[:1].numel())
-        full[self.kept] = u.reshape(len(u), -1)
+        U = u if u.ndim == 2 else u[:, None]
+        full = u.new_zeros(self.whole.r, U.shape[1])
+        full[self.kept] = U
         return self.turn(full, back=True)
 
 # %% ../nbs/core/23b_active.ipynb #expand

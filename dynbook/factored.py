@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import torch
 from fastcore.basics import patch
 from torch import Tensor, nn
-from torch.func import functional_call, grad_and_value
+from torch.func import grad_and_value
 
-from .curvature import FlatLoss, LossFn, flat_loss, flatten, hessian, scalar_loss, unflatten
+from .curvature import FlatLoss, LossFn, flat_loss, flatten, hessian, pure_outputs, scalar_loss, unflatten
 from .training import cross_entropy, squared_error
 
 # %% ../nbs/core/23_factored.ipynb #basis
@@ -76,8 +76,8 @@ def lift(
     "$E u$."
     if len(u) != self.r:
         raise ValueError(f"u: got length {len(u)}; accepted: {self.r}, the core's coordinates")
-    V = u.new_empty(self.P, u[:1].numel())
-    return self._write(V, u.reshape(len(u), -1), 0, 1).reshape(self.P, *u.shape[1:])
+    U = u if u.ndim == 2 else u[:, None]
+    return self._write(u.new_empty(self.P, U.shape[1]), U, 0, 1).reshape(self.P, *u.shape[1:])
 
 
 @patch
@@ -127,10 +127,8 @@ def _turn_last(self: Basis, turn: Tensor | None, source: Tensor, target: Tensor,
 
 @patch
 def _last_parts(self: Basis, v: Tensor, rows: int) -> tuple[Tensor, ...]:
-    "Weight and (if there is one) bias of the last layer, flat."
-    width = len(v) // rows  # columns, with the bias
-    columns = width - width % self.h
-    return tuple(p for p in (v[: rows * columns], v[rows * columns :]) if len(p))
+    "Weight, (rows, h), and (if there is one) bias of the last layer, flat."
+    return tuple(p for p in (v[: rows * self.h], v[rows * self.h :]) if len(p))
 
 # %% ../nbs/core/23_factored.ipynb #expand
 @patch
@@ -323,14 +321,25 @@ def _output_basis(C: int, like: Tensor) -> Tensor:
 METHODS = ("auto", "closed", "compressed", "generic")
 
 
-def _method(model: nn.Module, parts: list[nn.Module], loss_fn: LossFn) -> str:
+def _method(model: nn.Module, parts: list[nn.Module], y: Tensor, loss_fn: LossFn) -> str:
     "The fastest exact method that applies."
     owned = sum(p.numel() for m in parts for p in m.parameters())
     plain = owned == sum(p.numel() for p in model.parameters()) and not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
     if not parts or type(parts[0]) is not nn.Linear or not plain:
         return "generic"
     short = len(parts) == 3 and type(parts[1]) in ACTIVATION_DERIVATIVES and type(parts[2]) is nn.Linear
-    return "closed" if short and loss_fn in ENDS else "compressed"
+    return "closed" if short and loss_fn in ENDS and _plain_labels(y, parts[2].out_features, loss_fn) else "compressed"
+
+# %% ../nbs/core/23_factored.ipynb #plain-labels
+def _plain_labels(y: Tensor, classes: int, loss_fn: LossFn) -> bool:
+    "Whether targets are labels, none of them to be ignored; raises `ValueError` for labels of no class."
+    if y.ndim != 1 or y.is_floating_point() or (classes == 1 and loss_fn is cross_entropy):
+        return False
+    labels = set(y.tolist())
+    ignored = {-100} & labels if loss_fn is cross_entropy else set()
+    if wrong := labels - ignored - set(range(classes)):
+        raise ValueError(f"y: got the label {min(wrong)}; accepted: 0 … {classes - 1}, the network's classes")
+    return not ignored
 
 # %% ../nbs/core/23_factored.ipynb #of
 @patch(cls_method=True)
@@ -345,8 +354,10 @@ def of(
     "The factored Hessian of a batch; raises `ValueError` for a method that the network does not allow."
     if method not in METHODS:
         raise ValueError(f"method: got {method!r}; accepted: {', '.join(METHODS)}")
+    if not len(x) or loss_fn in ENDS and len(y) != len(x):
+        raise ValueError(f"x, y: got {len(x)} inputs and {len(y)} targets; accepted: at least one input, and a target for each")
     theta, parts = flatten(model), _flat_chain(model, x)
-    best = _method(model, parts, loss_fn)
+    best = _method(model, parts, y, loss_fn)
     method = best if method == "auto" else method
     if METHODS.index(method) < METHODS.index(best):
         raise ValueError(f"method: got {method!r} for a network that allows {best!r}; accepted: {', '.join(METHODS[METHODS.index(best) :])}")
@@ -376,8 +387,7 @@ def _compressed(model: nn.Module, parts: list[nn.Module], Q: Tensor, Z: Tensor, 
     at = h * Q.shape[1]
 
     def loss(core: Tensor) -> Tensor:
-        buffers = {k: v.clone() for k, v in rest.named_buffers()}
         hidden = Z @ core[:at].reshape(h, -1).T
-        return loss_fn(functional_call(rest, (unflatten(core[at:], rest), buffers), (hidden,)), y)
+        return loss_fn(pure_outputs(rest, unflatten(core[at:], rest), hidden), y)
 
     return _generic(loss, basis.compress(theta), basis)

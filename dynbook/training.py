@@ -14,12 +14,12 @@ import torch
 import torch.nn.functional as F
 from fastcore.basics import patch
 from torch import Tensor, nn
-from torch.func import functional_call, grad_and_value, stack_module_state, vmap
+from torch.func import grad_and_value, stack_module_state, vmap
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from .data import Split
 from .devices import sync
-from .graph import mode_of
+from .graph import call_with, mode_of
 from .optimisers import Optimiser, Schedule, StackedOptimiser, make_optimizer
 
 # %% ../nbs/core/12_training.ipynb #cross_entropy
@@ -228,7 +228,7 @@ def _gradients(self: Ensemble, shared: bool) -> Callable:
 
     def loss(p: dict, b: dict, x: Tensor, y: Tensor) -> tuple[Tensor, dict]:
         b = {k: v.clone() for k, v in b.items()}
-        return self.loss_fn(functional_call(self.template, (p, b), (x,)), y), b
+        return self.loss_fn(call_with(self.template, p | b, x), y), b
 
     data = None if shared else 0
     mapped = vmap(grad_and_value(loss, has_aux=True), in_dims=(0, 0, data, data), randomness="different")
@@ -266,7 +266,7 @@ def evaluate(
     "Loss and accuracies of every member in evaluation mode."
 
     def measure(p: dict, b: dict, x: Tensor, y: Tensor) -> Tensor:
-        out = functional_call(self.template, (p, b), (x,))
+        out = call_with(self.template, p | b, x)
         return torch.stack([self.loss_fn(out, y).double() * len(y), *(_hits(out, y, k).double() for k in top)])
 
     total = torch.zeros(self.n, 1 + len(top), dtype=torch.float64)

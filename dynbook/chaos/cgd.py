@@ -43,7 +43,7 @@ def noise_scale(
 def _members(w: Tensor, lr: float, prune: str, tol: float) -> tuple[Tensor, Tensor]:
     "Which eigenvalues belong to a set, and how strongly."
     if prune in ("expanding", "contracting"):
-        stretch = local_exponents(w, lr)
+        stretch = local_exponents(w, lr) if lr else torch.zeros_like(w)  # a schedule may pass through 0
         return (stretch > tol, stretch) if prune == "expanding" else (stretch < -tol, -stretch)
     rounding = float(len(w) * torch.finfo(w.dtype).eps * w.abs().max()) if len(w) else 0.0
     return {"negative": (w <= tol, -w), "positive": (w >= -tol, w), "random": (w < -max(tol, rounding), -w)}[prune]
@@ -66,6 +66,16 @@ def choose(
     return out
 
 # %% ../../nbs/chaos/01_cgd.ipynb #prune-mask
+def _count(
+    k: int | None,
+    P: float = math.inf,  # directions there are
+) -> int | None:
+    "k; raises `ValueError` if it is no number of directions."
+    if k is not None and (isinstance(k, bool) or not isinstance(k, int) or not 0 <= k <= P):
+        raise ValueError(f"k: got {k!r}; accepted: a whole number ≥ 0{'' if P == math.inf else f', at most {P}, the parameters'}, or None for the whole set")
+    return k
+
+# %% ../../nbs/chaos/01_cgd.ipynb #prune-mask-2
 def prune_mask(
     w: Tensor,  # (r,) eigenvalues
     lr: float,  # η
@@ -77,8 +87,7 @@ def prune_mask(
 ) -> Tensor:  # (r,) bool, True: removed
     "The directions that a rule removes; the inputs are not changed."
     prune, select = _known("prune", prune, PRUNE), _known("select", select, SELECT)
-    if k is not None and k < 0:
-        raise ValueError(f"k: got {k}; accepted: a whole number ≥ 0, or None for the whole set")
+    _count(k)
     members, strength = _members(w, lr, prune, tol)
     if prune == "random":
         count = int(members.sum()) if k is None else min(k, len(w))
@@ -86,6 +95,11 @@ def prune_mask(
     return choose(members, strength, k, select, generator)
 
 # %% ../../nbs/chaos/01_cgd.ipynb #cgd
+_SGD_STEP = torch.optim.SGD.step  # torch wraps it in the calls of step hooks as soon as some SGD exists; a CGD's own step calls them already
+_SGD_STEP = _SGD_STEP.__wrapped__ if getattr(_SGD_STEP, "hooked", False) else _SGD_STEP
+_OWN = ("rule", "begin", "gamma", "noise", "jitter", "generator", "steps", "fixed", "removed", "pruned_energy", "eigenvalues", "kept")
+
+# %% ../../nbs/chaos/01_cgd.ipynb #cgd-2
 class CGD(torch.optim.SGD):
     "SGD on a gradient from which directions are removed; all options of `torch.optim.SGD` keep their meaning."
 
@@ -111,16 +125,14 @@ class CGD(torch.optim.SGD):
         generator: torch.Generator | None = None,  # of noise and random choices
     ):
         super().__init__(params, lr, momentum, dampening, weight_decay, nesterov, maximize=maximize)
-        if len(self.param_groups) != 1:
-            raise ValueError(f"params: got {len(self.param_groups)} groups; accepted: one, a Hessian mixes all parameters")
         if not (0 <= gamma <= 1 and start >= 0 and tol >= 0):
             raise ValueError(f"gamma, start, tol: got {gamma}, {start}, {tol}; accepted: 0 … 1, and two numbers ≥ 0")
         if not jitter >= 0 or jitter and basis is not None:
             raise ValueError(f"jitter: got {jitter}; accepted: a number ≥ 0, and 0 with a fixed basis, where nothing is decomposed")
-        self.rule = dict(prune=_known("prune", prune, PRUNE), k=k, select=_known("select", select, SELECT), tol=tol, generator=generator)
-        self.begin, self.gamma, self.noise, self.jitter, self.generator, self.steps = start, gamma, noise_scale(noise), jitter, generator, 0
         params = self.param_groups[0]["params"]
         P = sum(p.numel() for p in params)
+        self.rule = dict(prune=_known("prune", prune, PRUNE), k=_count(k, P), select=_known("select", select, SELECT), tol=tol, generator=generator)
+        self.begin, self.gamma, self.noise, self.jitter, self.generator, self.steps = start, gamma, noise_scale(noise), jitter, generator, 0
         self.fixed = None if basis is None else fixed_directions(fitting(basis, P, "basis"), **self.rule).to(params[0])
         self.removed, self.pruned_energy = 0, 0.0  # in the last step: directions, and their share of |g|²
         self.eigenvalues, self.kept = None, None  # of the last step's curvature (r,), and which of them were kept
@@ -143,7 +155,7 @@ class CGD(torch.optim.SGD):
             change = self._change(g, curvature)
             for p, part in zip(params, (g + self.gamma * change).split([p.numel() for p in params]) if self.removed else originals):
                 p.grad = part.reshape(p.shape)
-        super().step()
+        _SGD_STEP(self)
         for p, grad in zip(params, originals):
             p.grad = grad
         self.steps += 1
@@ -174,6 +186,15 @@ class CGD(torch.optim.SGD):
         self.removed, self.pruned_energy = len(removed), float(removed.square().sum() / g.square().sum().clamp_min(torch.finfo(g.dtype).tiny))
         scale = 0.0 if self.noise is None else float(g.abs().mean()) if self.noise == "mean" else self.noise
         return scale * torch.randn(removed.shape, generator=self.generator, dtype=g.dtype).to(g.device) - removed if scale else -removed
+
+    def add_param_group(self, param_group: dict) -> None:
+        "The one group; raises `ValueError` for a second."
+        if self.param_groups:
+            raise ValueError("params: got a second group; accepted: one, a Hessian mixes all parameters")
+        super().add_param_group(param_group)
+
+    def __getstate__(self) -> dict:
+        return super().__getstate__() | {name: value for name, value in vars(self).items() if name in _OWN}
 
     def state_dict(self) -> dict:
         "That of SGD, and the steps taken, on which `start` counts."

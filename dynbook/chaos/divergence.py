@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from .lyapunov import LyapunovSpectrum
-from ..curvature import flatten
+from ..curvature import flatten, pure_outputs
 from ..optimisers import Optimiser
 from ..training import Ensemble
 
@@ -74,9 +74,14 @@ def twin_parameters(
     momentum: float = 0.0,  # μ
     every: int = 1,  # steps between looks
 ) -> Iterator[tuple[int, Tensor]]:  # step, parameters (1 + S, P), the original first; from step 0 on, and after the last
-    "Train the original and its displaced copies side by side, as one ensemble."
+    "Train the original and its displaced copies side by side, as one ensemble; raises `ValueError` for other shapes and for networks that draw random numbers."
+    P = len(flatten(model))
+    if displacements.ndim != 2 or displacements.shape[1] != P or every < 1:
+        raise ValueError(f"displacements, every: got shape {tuple(displacements.shape)} and {every}; accepted: (S, {P}), one row per copy, and a whole number ≥ 1")
     twins = Ensemble([model, *(_displaced(model, d) for d in displacements)], Optimiser("sgd", lr=lr, momentum=momentum))
     for step, batch in enumerate(itertools.chain([None], batches)):
+        if step == 1:  # copies must not differ by their masks
+            pure_outputs(model, dict(model.named_parameters()), batch[0])
         if batch is not None:
             twins.step(*batch)
         if step % every == 0:

@@ -171,6 +171,8 @@ def benettin(
     every: int = 1,  # orthogonalise after this many steps
 ) -> Tensor:  # (k,) exponents per step
     "Exponents by QR on the way (Benettin et al. 1980), for long runs; with momentum, of the pair (dθ, dv)."
+    if V.ndim != 2 or V.shape[1] > len(V) or not hessians or every < 1:
+        raise ValueError(f"V, hessians, every: got shape {tuple(V.shape)}, {len(hessians)}, {every}; accepted: (P, k) with k ≤ P, at least one Hessian, a whole number ≥ 1")
     tangent, total = Tangent.start(torch.linalg.qr(V)[0], lr, momentum), V.new_zeros(V.shape[1])
     for i, H in enumerate(hessians, 1):
         tangent = tangent.step(H)

@@ -13,9 +13,8 @@ from collections.abc import Sequence
 import pandas as pd
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
-from ..graph import OTHER, mode_of
+from ..graph import OTHER, call_with, mode_of
 from .lanczos import LossAt, flat, gradient, hessian_product
 from .symmetries import Symmetry, _exponent, apply, find_symmetries, generator, inner
 
@@ -154,4 +153,4 @@ def function_change(
 
 def _seeded(model: nn.Module, params: dict[str, Tensor], buffers: dict[str, Tensor], x: Tensor) -> Tensor:
     torch.manual_seed(0)  # dropout draws the same mask both times
-    return functional_call(model, (params, {k: b.clone() for k, b in buffers.items()}), (x,))
+    return call_with(model, params | {k: b.clone() for k, b in buffers.items()}, x)

@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, grad
+from torch.func import grad
 
 from ..curvature import FlatLoss, hvp, unflatten
-from ..graph import mode_of
+from ..graph import call_with, mode_of
 from ..spectra import Pairs, eigenpairs
 from ..training import make_loss
 
@@ -42,7 +42,7 @@ class LossAt:
             for module in self.model.modules():
                 if isinstance(module, nn.modules.dropout._DropoutNd):
                     module.training = False
-            return self.loss(functional_call(self.model, (dict(params), buffers), (x,)), y) * (len(y) / self.examples)
+            return self.loss(call_with(self.model, dict(params) | buffers, x), y) * (len(y) / self.examples)
 
 # %% ../../nbs/mechanics/01_lanczos.ipynb #flat
 def flat(

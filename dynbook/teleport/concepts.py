@@ -18,9 +18,10 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor, nn
-from torch.func import functional_call, grad_and_value, vmap
+from torch.func import grad_and_value, vmap
 
 from ..config import Config, option
+from ..graph import call_with
 from ..models import ACTIVATIONS, create_model, densenet, resnet
 from ..plots import PALETTE, new_figure, style
 from ..runs import Run
@@ -66,7 +67,7 @@ def run_level_sets(
     sym = scale_symmetry(net, x[:2])
     c = torch.logspace(-1, 1, config.n_points, config.largest, dtype=torch.float64)
     cobs = torch.stack([torch.ones_like(c), c], 1)
-    slope = vmap(grad_and_value(lambda p: (functional_call(net, p, (x,)) - y).square().mean()))
+    slope = vmap(grad_and_value(lambda p: (call_with(net, p, x) - y).square().mean()))
     rows = []
     for product in config.products:
         start = {k: torch.full((1, 1), product**0.5, dtype=torch.float64) for k in ("0.weight", "2.weight")}

@@ -13,9 +13,8 @@ from dataclasses import dataclass
 import torch
 from fastcore.basics import patch
 from torch import Tensor, nn
-from torch.func import functional_call
 
-from ..graph import mode_of
+from ..graph import call_with, mode_of
 from ..training import make_loss
 
 # %% ../../nbs/teleport/03a_gradients.ipynb #batch_gradients
@@ -27,7 +26,7 @@ def _loss_of(model: nn.Module, x: Tensor, y: Tensor, loss: Loss, training: bool)
     params = {name: p.detach().requires_grad_() for name, p in model.named_parameters()}
     buffers = {name: b.clone() for name, b in model.named_buffers()}
     with mode_of(model, training), torch.enable_grad():
-        return params, make_loss(loss)(functional_call(model, (params, buffers), (x,)), y)
+        return params, make_loss(loss)(call_with(model, params | buffers, x), y)
 
 
 def batch_gradients(

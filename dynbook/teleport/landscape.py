@@ -17,11 +17,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy.sparse.linalg import eigsh
 from torch import Tensor, nn
-from torch.func import functional_call, vmap
+from torch.func import vmap
 
+# %% ../../nbs/teleport/07_landscape.ipynb #from
 from ..config import Config, option
 from ..data import Data, load_dataset
 from ..fitting import fit
+from ..graph import call_with
 from ..optimisers import Optimiser
 from ..plots import PALETTE, new_figure, style
 from ..runs import Run
@@ -71,7 +73,7 @@ def loss_and_accuracy(
     "Mean cross-entropy and accuracy as a function of the parameters."
 
     def fn(params: dict[str, Tensor]) -> Tensor:
-        out = functional_call(model, params, (x,))
+        out = call_with(model, params, x)
         return torch.stack([cross_entropy(out, y), (out.argmax(-1) == y).to(out.dtype).mean()])
 
     return fn

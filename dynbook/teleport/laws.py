@@ -14,10 +14,9 @@ from functools import cache
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from ..curvature import hessian
-from ..graph import mode_of
+from ..graph import call_with, mode_of
 from ..scales import ANY, ONE, SIGN, Action
 from ..symmetry import ScaleSymmetry
 from .cob import _check_range, check_cob, cob_factors
@@ -69,7 +68,7 @@ def exact_hessian(
 
     def value(flat: Tensor) -> Tensor:
         parts = zip(shapes.items(), flat.split([s.numel() for s in shapes.values()]))
-        return loss_fn(functional_call(model, ({k: part.view(s) for (k, s), part in parts}, buffers), (x,)), y)
+        return loss_fn(call_with(model, {k: part.view(s) for (k, s), part in parts} | buffers, x), y)
 
     with mode_of(model, False):
         return hessian(value, flatten(params), chunk_size=chunk)

@@ -16,11 +16,11 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from ..config import option
 from ..data import Data, load_dataset
 from ..engines import Engine, run_all
+from ..graph import call_with
 from ..models import INITIALISERS
 from ..plots import PAGE, new_figure, plot_boxes, style
 from .boost import LABELS, Boost, build_network, draw_cob, plot_differences, run_boost, thirds, train_members
@@ -174,7 +174,7 @@ def plot_panels(
 def _outcome(model: nn.Module, params: dict[str, Tensor], x: Tensor, y: Tensor) -> tuple[Tensor, float]:
     "Outputs and squared gradient norm at given parameters."
     live = {k: v.detach().requires_grad_() for k, v in params.items()}
-    out = functional_call(model, live, (x,))
+    out = call_with(model, live, x)
     grads = torch.autograd.grad(nn.functional.cross_entropy(out, y), list(live.values()))
     return out.detach(), sum(float(g.square().sum()) for g in grads)
 

@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.axes import Axes
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
-from torch.func import functional_call
+from ..graph import call_with
 
 # %% ../../nbs/teleport/11_permutations.ipynb #from
 from ..config import Config, option
@@ -159,7 +159,7 @@ def losses_between(
     "Loss and accuracy on the straight line between two networks."
     rows = []
     for alpha in torch.linspace(0, 1, n, dtype=torch.float64).tolist():
-        out = functional_call(model, {k: torch.lerp(params_a[k], params_b[k], alpha) for k in params_a}, (x,))
+        out = call_with(model, {k: torch.lerp(params_a[k], params_b[k], alpha) for k in params_a}, x)
         rows.append({"alpha": alpha, "loss": nn.functional.cross_entropy(out, y).item(), "accuracy": (out.argmax(-1) == y).double().mean().item()})
     table = pd.DataFrame(rows)
     first, last = table.loss.iloc[0], table.loss.iloc[-1]

@@ -15,8 +15,9 @@ from fastcore.basics import patch
 from matplotlib.figure import Figure
 from scipy.sparse.linalg import LinearOperator, eigsh
 from torch import Tensor, nn
-from torch.func import functional_call, grad, jvp
+from torch.func import grad, jvp
 
+from ..graph import call_with
 from ..plots import PALETTE, new_figure, style
 from ..symmetry import scale_symmetry
 from .cob import sample_cob
@@ -52,7 +53,7 @@ class Probe:
         self.sym, self.params = scale_symmetry(model, x[:2]), parameters_of(model)
         self.grads_sq, self.weights_sq = gradient_squares(model, x, y), squares_of(self.params)
         with torch.no_grad():
-            self.outputs = functional_call(model, self.params, (x,))
+            self.outputs = call_with(model, self.params, x)
         self.sharpness = self._sharpness(torch.ones(self.sym.n, dtype=torch.float64))
 
     def _hessian_times(self, v: Tensor) -> Tensor:
@@ -82,7 +83,7 @@ def at(
     "What a change of basis does."
     moved = teleport(self.params, self.sym, cob)
     with torch.no_grad():
-        change = (functional_call(self.model, moved, (self.x,)) - self.outputs).abs().max() / self.outputs.abs().max()
+        change = (call_with(self.model, moved, self.x) - self.outputs).abs().max() / self.outputs.abs().max()
         alphas = torch.linspace(-0.5, 1.5, self.n_line, dtype=self.x.dtype, device=self.x.device)
         line = interpolate(self.params, moved, alphas, loss_and_accuracy(self.model, self.x, self.y)).double().cpu()
     one = torch.ones_like(cob)

@@ -16,7 +16,8 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
-from torch.func import functional_call, vmap
+from torch.func import vmap
+from ..graph import call_with
 
 # %% ../../nbs/teleport/08_surface.ipynb #from
 from ..config import Config, option
@@ -93,7 +94,7 @@ def run_surface(
     x, y = data.train.inputs(torch.arange(config.n_examples), dtype=torch.float64), data.train.y[: config.n_examples]
     network = make_network(config.model, data.input_shape, data.n_classes).to(config.device).eval()
     sym = scale_symmetry(network, x[:2])
-    loss = lambda p: cross_entropy(functional_call(network, p, (x,)), y)  # noqa: E731
+    loss = lambda p: cross_entropy(call_with(network, p, x), y)  # noqa: E731
     moved = teleport_state(w, sym, sample_cob(sym, config.cob_range, generator=torch.Generator().manual_seed(config.seed)), network)
     xs, parts = torch.linspace(-config.extent, config.extent, config.n_points, dtype=torch.float64, device=config.device), []
     for which, centre in (("original", w), ("teleported", moved)):

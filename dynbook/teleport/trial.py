@@ -14,11 +14,11 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from ..config import Config, option
 from ..data import Data, load_dataset
 from ..fitting import fit
+from ..graph import call_with
 from ..models import INITIALISERS
 from ..optimisers import OPTIMISERS, SCHEDULES, Optimiser, Plateau, Schedule
 from ..runs import Run
@@ -131,7 +131,7 @@ def _lookahead(net: nn.Module, sym: ScaleSymmetry, cobs: Tensor, grads: dict[str
 
     def loss(params: dict[str, Tensor]) -> Tensor:
         scratch = {k: b.clone() for k, b in buffers.items()}
-        return make_loss("cross_entropy")(functional_call(net, (params, scratch), (x,)), y)
+        return make_loss("cross_entropy")(call_with(net, params | scratch, x), y)
 
     after = []
     for cob in cobs:
