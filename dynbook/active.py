@@ -132,8 +132,8 @@ class Modes:
 
     def coordinates(self, v: Tensor) -> Tensor:
         "$U^\\top v$ for v (r,) or (r, n)."
-        return (self.Z.T @ self._reflect(v.reshape(len(v), -1), False)).reshape(-1, *v.shape[1:])
+        return (self.Z.T @ self._reflect(v if v.ndim == 2 else v[:, None], False)).reshape(v.shape)
 
     def combine(self, c: Tensor) -> Tensor:
         "$U c$ for c (r,) or (r, n)."
-        return self._reflect(self.Z @ c.reshape(len(c), -1), True).reshape(-1, *c.shape[1:])
+        return self._reflect(self.Z @ (c if c.ndim == 2 else c[:, None]), True).reshape(c.shape)

@@ -114,7 +114,7 @@ class CGD(torch.optim.SGD):
         *,
         maximize: bool = False,  # as in SGD
         prune: str = "expanding",  # one of PRUNE
-        k: int | None = None,  # remove at most so many directions; None: the whole set
+        k: int | None = None,  # remove at most so many directions, up to P, the parameters; None: the whole set
         select: str = "top",  # "top" or "random", when the set has more than k
         start: int = 0,  # first step at which anything is removed
         gamma: float = 1.0,  # share of the removal: 0 is SGD, 1 removes all of the component
