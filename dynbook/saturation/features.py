@@ -15,6 +15,7 @@ import shutil
 import uuid
 import warnings
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -126,8 +127,12 @@ def _report(names: list[str], kept: dict, small: dict, pool: Pool, layers: Selec
 
 # %% ../../nbs/saturation/03_features.ipynb #content-key
 def _content_key(model: nn.Module, loader: Loader, options: tuple, batch_size: int, max_samples: int | None) -> str:
-    "Hash of everything that the features depend on."
+    "Hash of everything that the features depend on; what `forward` does shows in the first batch's features and outputs."
     digest = hashlib.sha256(repr((str(model), options, max_samples)).encode())
+    with closing(feature_batches(model, loader, *options, max_samples, batch_size)) as batches:
+        features, _, out = next(batches)
+    for name, t in [*features.items(), ("", out)]:
+        digest.update(name.encode() + t.float().contiguous().numpy().tobytes())
     for name, t in model.state_dict().items():
         digest.update(name.encode() + t.detach().cpu().contiguous().view(torch.uint8 if t.ndim else t.dtype).numpy().tobytes())
     done = 0
@@ -138,7 +143,7 @@ def _content_key(model: nn.Module, loader: Loader, options: tuple, batch_size: i
         digest.update(str(tuple(x.shape)).encode() + x.cpu().contiguous().numpy().tobytes() + (b"" if y is None else y.cpu().numpy().tobytes()))
     return digest.hexdigest()[:24]
 
-
+# %% ../../nbs/saturation/03_features.ipynb #open-features
 def open_features(
     folder: str | Path,  # one that `layer_features` has filled
 ) -> tuple[dict[str, Tensor], Tensor]:  # layer -> (N, d) as memory maps; labels (N,)
