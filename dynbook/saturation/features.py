@@ -22,11 +22,12 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
 
-from ..activations import Selection, capture
+from ..activations import Selection
 from ..graph import mode_of
 from ..progress import bar
-from .outputs import Loader, batch_first, batches_of, channel_dim, device_of, plain_attention, tracked_layers
+from .outputs import Loader, batch_first, batches_of, capture_outputs, channel_dim, device_of, plain_attention, tracked_layers
 
 # %% ../../nbs/saturation/03_features.ipynb #check-pool
 Pool = int | str | None
@@ -73,7 +74,7 @@ def feature_batches(
     kept: dict[str, Tensor] = {}
     small: dict[str, None] = {}
 
-    def sink(name: str, out: Tensor) -> None:
+    def sink(name: str, out: Tensor | PackedSequence) -> None:
         call = 1 + sum(key.split("@")[0] == name for key in kept)
         key, x = name if call == 1 else f"{name}@{call}", batch_first(name, modules[name], out)
         kept[key] = pooled(x, pool, channel_dim(modules[name])).cpu().clone()
@@ -83,7 +84,7 @@ def feature_batches(
             small[key] = None
 
     done = 0
-    with plain_attention(), mode_of(model, False), capture(model, sink, names):
+    with plain_attention(), mode_of(model, False), capture_outputs(model, sink, names):
         for x, y in batches_of(loader, batch_size):
             if y is None or len(y) != len(x):
                 raise ValueError("loader: its batches have no labels; accepted: pairs (inputs, labels) of the same length")

@@ -16,14 +16,15 @@ import pandas as pd
 import torch
 from fastcore.basics import patch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
 
-from ..activations import Selection, capture
+from ..activations import Selection
 from ..graph import mode_of
 from ..moments import Moments
 from ..progress import bar
 from .covariance import ShiftedSums, check_delta, effective_rank, eigensystem, eigenvalues, intrinsic_dim
 from .covariance import intrinsic_dim_interval, own_mean, participation_ratio, reference_point, saturation
-from .outputs import Loader, TrackerOptions, attention_projections, batches_of, count_samples, device_of
+from .outputs import Loader, TrackerOptions, attention_projections, batches_of, capture_outputs, count_samples, device_of
 from .outputs import plain_attention, reduce_output, tracked_layers
 
 # %% ../../nbs/saturation/01_tracker.ipynb #7920415f
@@ -94,7 +95,7 @@ def __enter__(self: LayerTracker) -> LayerTracker:
             stack.callback(m.register_forward_pre_hook(lambda m, args, kwargs, name=name: self._attend(name, m, args, kwargs), with_kwargs=True).remove)
         if any(isinstance(m, (nn.MultiheadAttention, nn.TransformerEncoderLayer, nn.TransformerEncoder)) for m in modules.values()):
             stack.enter_context(plain_attention())
-        stack.enter_context(capture(self.model, lambda name, out: self._see(name, modules[name], out), self.names))
+        stack.enter_context(capture_outputs(self.model, lambda name, out: self._see(name, modules[name], out), self.names))
         self._stack = stack.pop_all()
     return self
 
@@ -141,13 +142,13 @@ def _attend(self: LayerTracker, name: str, module: nn.MultiheadAttention, args: 
 # %% ../../nbs/saturation/01_tracker.ipynb #see
 @patch
 @torch.no_grad()
-def _see(self: LayerTracker, name: str, module: nn.Module, out: Tensor) -> None:
+def _see(self: LayerTracker, name: str, module: nn.Module, out: Tensor | PackedSequence) -> None:
     "Add one output of one layer."
     if self._now is None:
         return
     call = self._calls[name] = self._calls.get(name, 0) + 1
     key = name if call == 1 else f"{name}@{call}"
-    with torch.autocast(out.device.type, enabled=False):
+    with torch.autocast(out.data.device.type, enabled=False):
         x = reduce_output(key, module, out, self.options, self.generator, self._limit)
         sums = self._sums(key, x)
         sums.add(x, "" if x.is_cuda else f"batch {self.batches[self._now]} of {self._now!r}, layer {key}: its output")
