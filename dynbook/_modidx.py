@@ -2819,6 +2819,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                           'dynbook/saturation/projection.py'),
                                                'dynbook.saturation.projection._apply': ( 'saturation/projection.html#_apply',
                                                                                          'dynbook/saturation/projection.py'),
+                                               'dynbook.saturation.projection._final_states': ( 'saturation/projection.html#_final_states',
+                                                                                                'dynbook/saturation/projection.py'),
                                                'dynbook.saturation.projection._hook': ( 'saturation/projection.html#_hook',
                                                                                         'dynbook/saturation/projection.py'),
                                                'dynbook.saturation.projection.delta_sweep': ( 'saturation/projection.html#delta_sweep',
