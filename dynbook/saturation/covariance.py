@@ -214,8 +214,8 @@ class ShiftedSums:
         return Moments("full", self.n, mean if self.reference is None else self.reference + mean, self.s - torch.outer(self.total, mean))
 
     def state(self) -> dict[str, Tensor]:
-        "Tensors that `of` takes back."
-        state = {"counts": torch.tensor([self.n, self.batches]), "total": self.total, "s": self.s}
+        "Tensors that `of` takes back; further rows do not change them."
+        state = {"counts": torch.tensor([self.n, self.batches]), "total": self.total.clone(), "s": self.s.clone()}
         return state if self.reference is None else state | {"reference": self.reference}
 
     @classmethod

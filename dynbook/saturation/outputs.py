@@ -4,12 +4,12 @@
 
 # %% auto #0
 __all__ = ['Loader', 'TRACKED', 'PER_CHANNEL', 'INTERPOLATIONS', 'LARGEST', 'tracked_layers', 'channel_dim', 'batch_first',
-           'capture_outputs', 'unpacked', 'attention_projections', 'plain_attention', 'TrackerOptions', 'reduce_output',
-           'batches_of', 'count_samples', 'device_of']
+           'capture_outputs', 'unpacked', 'examples_in', 'check_examples', 'attention_projections', 'plain_attention',
+           'TrackerOptions', 'reduce_output', 'check_finite', 'batches_of', 'count_samples', 'device_of']
 
 # %% ../../nbs/saturation/01_outputs.ipynb #c874066e
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
@@ -20,6 +20,7 @@ from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
 from ..activations import Selection, Sink, capture, select_layers
 from ..data import Split
+from ..moments import Moments
 from .covariance import METHODS, channels_second, check_positions, samples
 
 # %% ../../nbs/saturation/01_outputs.ipynb #tracked-layers
@@ -33,7 +34,10 @@ def tracked_layers(
     model: nn.Module,  # any module
     layers: Selection = "*",  # "*": every layer of a kind in TRACKED; else names, patterns, or a function of (name, module)
 ) -> list[str]:  # module names
-    "Names of the layers whose outputs are recorded; raises `ValueError` if there is none."
+    "Names of the layers whose outputs are recorded; raises `ValueError` if there is none, and for DataParallel on several devices."
+    several = [(name, len(m.device_ids)) for name, m in model.named_modules() if isinstance(m, nn.DataParallel) and len(m.device_ids) > 1]
+    if several:
+        raise ValueError("model: {!r} is DataParallel on {} devices, whose threads share the hooks; accepted: one device".format(*several[0]))
     if layers != "*":
         return select_layers(model, layers)
     inside = tuple(f"{name}." for name, m in model.named_modules() if isinstance(m, nn.MultiheadAttention))
@@ -99,6 +103,29 @@ def unpacked(
     steps = torch.arange(x.shape[1], device=x.device)
     return x[steps == lengths[:, None] - 1 if method == "last_timestep" else steps < lengths[:, None]], len(x)
 
+# %% ../../nbs/saturation/01_outputs.ipynb #examples-in
+def examples_in(
+    args: tuple,  # what a model is called with
+    kwargs: Mapping[str, object],  # by name
+) -> int:
+    "How many examples a model is given: the length of the first tensor, or the number of packed sequences."
+    given = [v for v in (*args, *kwargs.values()) if isinstance(v, PackedSequence) or (isinstance(v, Tensor) and v.ndim)]
+    if not given:
+        return 1
+    return int(given[0].batch_sizes[0]) if isinstance(given[0], PackedSequence) else len(given[0])
+
+# %% ../../nbs/saturation/01_outputs.ipynb #check-examples
+def check_examples(
+    name: str,  # of the layer
+    module: nn.RNNBase | nn.MultiheadAttention,  # the layer
+    out: object,  # what it returned
+    counted: int,  # examples, by `examples_in`
+) -> None:
+    "Raises `ValueError` where the steps of sequences that come first were taken for examples."
+    x = out[0] if isinstance(out, tuple) else out
+    if isinstance(x, Tensor) and x.ndim == 3 and not module.batch_first and x.shape[0] == counted != x.shape[1]:
+        raise ValueError(f"layer {name}: takes {x.shape[1]} sequences of {x.shape[0]} steps, and {counted} examples were counted along the first axis; accepted: max_samples and bounded positions for inputs with the examples first")
+
 # %% ../../nbs/saturation/01_outputs.ipynb #attention-projections
 def attention_projections(
     module: nn.MultiheadAttention,  # the layer
@@ -158,6 +185,21 @@ class TrackerOptions:
         if self.max_positions != "bounded":
             check_positions(self.max_positions)
 
+    @property
+    def reads(self) -> str:
+        "What decides which rows a layer has."
+        resized = "no downsampling" if self.downsampling is None else f"downsampling {self.downsampling} ({self.interpolation})"
+        return f"method {self.method}, sequence {self.sequence}, {resized}"
+
+    def check_reads(
+        self,
+        name: str,  # of the argument, for the message
+        reads: str,  # `reads` of other options
+    ) -> None:
+        "Raises `ValueError` for rows that were read in another way: they cannot be put together."
+        if reads != self.reads:
+            raise ValueError(f"{name}: was recorded with {reads}; accepted: {self.reads}")
+
     def method_of(
         self,
         module: nn.Module,  # a layer
@@ -210,6 +252,17 @@ def reduce_output(
     if method == "channelwise" and rows is None:
         return channels_second(x, dim)
     return samples(x, method, rows, generator, dim)
+
+# %% ../../nbs/saturation/01_outputs.ipynb #check-finite
+def check_finite(
+    name: str,  # of the layer
+    m: Moments,  # of its outputs
+    where: str,  # of which passes, for the message
+) -> None:
+    "Raises `ValueError` for a layer whose outputs were not finite."
+    if not bool(m.s.isfinite().all()):
+        bad = int((~m.mean.isfinite()).sum())
+        raise ValueError(f"{where}, layer {name}: its output is not finite in {bad or 'some'} of {len(m.mean)} channels; accepted: finite activations")
 
 # %% ../../nbs/saturation/01_outputs.ipynb #batches-of
 def batches_of(
