@@ -3150,6 +3150,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                            'dynbook/saturation/training_log.py'),
                                                  'dynbook.saturation.training_log._named': ( 'saturation/training_log.html#_named',
                                                                                              'dynbook/saturation/training_log.py'),
+                                                 'dynbook.saturation.training_log._on_many': ( 'saturation/training_log.html#_on_many',
+                                                                                               'dynbook/saturation/training_log.py'),
                                                  'dynbook.saturation.training_log._place': ( 'saturation/training_log.html#_place',
                                                                                              'dynbook/saturation/training_log.py'),
                                                  'dynbook.saturation.training_log._short': ( 'saturation/training_log.html#_short',
