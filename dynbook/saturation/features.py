@@ -88,6 +88,8 @@ def feature_batches(
         for x, y in batches_of(loader, batch_size):
             if y is None or len(y) != len(x):
                 raise ValueError("loader: its batches have no labels; accepted: pairs (inputs, labels) of the same length")
+            if not isinstance(y, Tensor):
+                raise ValueError(f"loader: its labels are {type(y).__name__}; accepted: a tensor per batch")
             room = len(x) if max_samples is None else min(len(x), max_samples - done)
             if room <= 0:
                 break
