@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 # %% ../nbs/core/20_activations.ipynb #select_layers
-WEIGHTED = (nn.Linear, nn.modules.conv._ConvNd, nn.MultiheadAttention, nn.RNNBase, nn.Embedding)
+WEIGHTED = (nn.Linear, nn.modules.conv._ConvNd, nn.MultiheadAttention, nn.RNNBase, nn.RNNCellBase, nn.Embedding)
 Selection = str | Sequence[str] | Callable[[str, nn.Module], bool]
 
 

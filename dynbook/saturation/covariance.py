@@ -214,8 +214,8 @@ class ShiftedSums:
         return Moments("full", self.n, mean if self.reference is None else self.reference + mean, self.s - torch.outer(self.total, mean))
 
     def state(self) -> dict[str, Tensor]:
-        "Tensors that `of` takes back."
-        state = {"counts": torch.tensor([self.n, self.batches]), "total": self.total, "s": self.s}
+        "Tensors that `of` takes back; further rows do not change them."
+        state = {"counts": torch.tensor([self.n, self.batches]), "total": self.total.clone(), "s": self.s.clone()}
         return state if self.reference is None else state | {"reference": self.reference}
 
     @classmethod
@@ -286,7 +286,7 @@ def intrinsic_dim_interval(
     delta: float = 0.99,  # share of the variance, 0 < δ ≤ 1
     z: float = 1.96,  # half width in standard errors; 1.96: 95 %
 ) -> tuple[int, int]:  # lowest and highest count
-    "Range of `intrinsic_dim` under sampling of n independent Gaussian rows (Anderson, Ann. Math. Stat. 34, 1963)."
+    "Range of `intrinsic_dim` under sampling of n independent Gaussian rows (Anderson, Ann. Math. Stat. 34, 1963); too narrow for rows with heavy tails, such as those of images of unlike contrast."
     p, delta = _shares(eigvals), check_delta(delta)
     if not p.any():
         return 0, 0

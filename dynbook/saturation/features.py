@@ -15,17 +15,19 @@ import shutil
 import uuid
 import warnings
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
 
-from ..activations import Selection, capture
+from ..activations import Selection
 from ..graph import mode_of
 from ..progress import bar
-from .outputs import Loader, batch_first, batches_of, channel_dim, device_of, plain_attention, tracked_layers
+from .outputs import Loader, batch_first, batches_of, capture_outputs, channel_dim, device_of, plain_attention, tracked_layers
 
 # %% ../../nbs/saturation/03_features.ipynb #check-pool
 Pool = int | str | None
@@ -72,7 +74,7 @@ def feature_batches(
     kept: dict[str, Tensor] = {}
     small: dict[str, None] = {}
 
-    def sink(name: str, out: Tensor) -> None:
+    def sink(name: str, out: Tensor | PackedSequence) -> None:
         call = 1 + sum(key.split("@")[0] == name for key in kept)
         key, x = name if call == 1 else f"{name}@{call}", batch_first(name, modules[name], out)
         kept[key] = pooled(x, pool, channel_dim(modules[name])).cpu().clone()
@@ -82,10 +84,12 @@ def feature_batches(
             small[key] = None
 
     done = 0
-    with plain_attention(), mode_of(model, False), capture(model, sink, names):
+    with plain_attention(), mode_of(model, False), capture_outputs(model, sink, names):
         for x, y in batches_of(loader, batch_size):
             if y is None or len(y) != len(x):
                 raise ValueError("loader: its batches have no labels; accepted: pairs (inputs, labels) of the same length")
+            if not isinstance(y, Tensor):
+                raise ValueError(f"loader: its labels are {type(y).__name__}; accepted: a tensor per batch")
             room = len(x) if max_samples is None else min(len(x), max_samples - done)
             if room <= 0:
                 break
@@ -126,8 +130,12 @@ def _report(names: list[str], kept: dict, small: dict, pool: Pool, layers: Selec
 
 # %% ../../nbs/saturation/03_features.ipynb #content-key
 def _content_key(model: nn.Module, loader: Loader, options: tuple, batch_size: int, max_samples: int | None) -> str:
-    "Hash of everything that the features depend on."
+    "Hash of everything that the features depend on; what `forward` does shows in the first batch's features and outputs."
     digest = hashlib.sha256(repr((str(model), options, max_samples)).encode())
+    with closing(feature_batches(model, loader, *options, max_samples, batch_size)) as batches:
+        features, _, out = next(batches)
+    for name, t in [*features.items(), ("", out)]:
+        digest.update(name.encode() + t.float().contiguous().numpy().tobytes())
     for name, t in model.state_dict().items():
         digest.update(name.encode() + t.detach().cpu().contiguous().view(torch.uint8 if t.ndim else t.dtype).numpy().tobytes())
     done = 0
@@ -138,7 +146,7 @@ def _content_key(model: nn.Module, loader: Loader, options: tuple, batch_size: i
         digest.update(str(tuple(x.shape)).encode() + x.cpu().contiguous().numpy().tobytes() + (b"" if y is None else y.cpu().numpy().tobytes()))
     return digest.hexdigest()[:24]
 
-
+# %% ../../nbs/saturation/03_features.ipynb #open-features
 def open_features(
     folder: str | Path,  # one that `layer_features` has filled
 ) -> tuple[dict[str, Tensor], Tensor]:  # layer -> (N, d) as memory maps; labels (N,)

@@ -20,8 +20,8 @@ from .propagation import example_shapes
 
 # %% ../../nbs/saturation/08_flops.ipynb #shell
 def _shell(model: nn.Module) -> nn.Module:
-    "A copy with shapes and no values that can be differentiated."
-    memo: dict[int, object] = {id(p): nn.Parameter(p.detach().to("meta")) for p in model.parameters()}
+    "A copy with shapes and no values that can be differentiated where the model can."
+    memo: dict[int, object] = {id(p): nn.Parameter(p.detach().to("meta"), requires_grad=p.requires_grad) for p in model.parameters()}
     return copy.deepcopy(model, memo | {id(b): b.detach().to("meta") for b in model.buffers()})
 
 
@@ -37,7 +37,8 @@ def _count(model: nn.Module, x: Tensor) -> tuple[int, int]:
     with FlopCounterMode(display=False) as forward:
         out = [o for o in tree_leaves(model(x)) if isinstance(o, Tensor) and o.requires_grad]
     with FlopCounterMode(display=False, custom_mapping={torch.ops.aten.convolution_backward: _conv_backward}) as backward:
-        torch.autograd.backward([o.sum() for o in out])
+        if out:  # else nothing is trained
+            torch.autograd.backward([o.sum() for o in out])
     return forward.get_total_flops(), backward.get_total_flops()
 
 # %% ../../nbs/saturation/08_flops.ipynb #flops

@@ -4,35 +4,40 @@
 
 # %% auto #0
 __all__ = ['Loader', 'TRACKED', 'PER_CHANNEL', 'INTERPOLATIONS', 'LARGEST', 'tracked_layers', 'channel_dim', 'batch_first',
-           'attention_projections', 'plain_attention', 'TrackerOptions', 'reduce_output', 'batches_of', 'count_samples',
-           'device_of']
+           'capture_outputs', 'unpacked', 'examples_in', 'check_examples', 'attention_projections', 'plain_attention',
+           'TrackerOptions', 'reduce_output', 'check_finite', 'batches_of', 'count_samples', 'device_of']
 
 # %% ../../nbs/saturation/01_outputs.ipynb #c874066e
 import math
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
-from ..activations import Selection, select_layers
+from ..activations import Selection, Sink, capture, select_layers
 from ..data import Split
+from ..moments import Moments
 from .covariance import METHODS, channels_second, check_positions, samples
 
 # %% ../../nbs/saturation/01_outputs.ipynb #tracked-layers
 Loader = Iterable | Split
-TRACKED = (nn.Linear, nn.modules.conv._ConvNd, nn.MultiheadAttention, nn.RNNBase)
+TRACKED = (nn.Linear, nn.modules.conv._ConvNd, nn.MultiheadAttention, nn.RNNBase, nn.RNNCellBase)
 _CHANNELS_SECOND = (nn.modules.conv._ConvNd, nn.modules.batchnorm._NormBase, nn.GroupNorm)
-_CHANNELS_LAST = (nn.Linear, nn.LayerNorm, nn.MultiheadAttention, nn.RNNBase, nn.Embedding)
+_CHANNELS_LAST = (nn.Linear, nn.LayerNorm, nn.MultiheadAttention, nn.RNNBase, nn.RNNCellBase, nn.Embedding)
 
 
 def tracked_layers(
     model: nn.Module,  # any module
     layers: Selection = "*",  # "*": every layer of a kind in TRACKED; else names, patterns, or a function of (name, module)
 ) -> list[str]:  # module names
-    "Names of the layers whose outputs are recorded; raises `ValueError` if there is none."
+    "Names of the layers whose outputs are recorded; raises `ValueError` if there is none, and for DataParallel on several devices."
+    several = [(name, len(m.device_ids)) for name, m in model.named_modules() if isinstance(m, nn.DataParallel) and len(m.device_ids) > 1]
+    if several:
+        raise ValueError("model: {!r} is DataParallel on {} devices, whose threads share the hooks; accepted: one device".format(*several[0]))
     if layers != "*":
         return select_layers(model, layers)
     inside = tuple(f"{name}." for name, m in model.named_modules() if isinstance(m, nn.MultiheadAttention))
@@ -52,13 +57,74 @@ def channel_dim(
 def batch_first(
     name: str,  # of the layer, for messages
     module: nn.Module,  # the layer
-    out: Tensor,  # its output
+    out: Tensor | PackedSequence,  # its output
 ) -> Tensor:
-    "The output with its batch axis first; raises `ValueError` for a single example without one."
+    "The output with its batch axis first; raises `ValueError` for a single example without one, and for a packed sequence."
+    if isinstance(out, PackedSequence):
+        raise ValueError(f"layer {name}: returns a packed sequence, which only a tracker reads; accepted: padded sequences")
     if isinstance(module, nn.modules.conv._ConvNd) and out.ndim != 2 + len(module.kernel_size):
         raise ValueError(f"layer {name}: returns shape {tuple(out.shape)}; accepted: a batch of maps with {2 + len(module.kernel_size)} axes")
     sequence = isinstance(module, (nn.RNNBase, nn.MultiheadAttention)) and out.ndim == 3
     return out.transpose(0, 1) if sequence and not module.batch_first else out
+
+# %% ../../nbs/saturation/01_outputs.ipynb #packed
+@contextmanager
+def capture_outputs(
+    model: nn.Module,  # not modified
+    sink: Sink,  # called with (layer name, activation) at every forward call
+    names: list[str],  # which layers
+) -> Iterator[None]:
+    "`capture`, which also hands on the packed sequences of recurrent layers."
+    modules = dict(model.named_modules())
+
+    def give(name: str, out: object) -> None:
+        if isinstance(out[0], PackedSequence):
+            sink(name, out[0])
+
+    with ExitStack() as stack:
+        for name in names:
+            if isinstance(modules[name], nn.RNNBase):
+                stack.callback(modules[name].register_forward_hook(lambda m, args, out, name=name: give(name, out)).remove)
+        stack.enter_context(capture(model, sink, names))
+        yield
+
+# %% ../../nbs/saturation/01_outputs.ipynb #unpacked
+def unpacked(
+    name: str,  # of the layer, for messages
+    out: PackedSequence,  # its output
+    method: str,  # "last_timestep": each sequence's last step; "channelwise": all steps
+    limit: int | None = None,  # at most so many sequences
+) -> tuple[Tensor, int]:  # rows (n, U), and of how many sequences
+    "Rows of a packed sequence; raises `ValueError` for other methods, which sequences of several lengths have no rows for."
+    if method not in ("last_timestep", "channelwise"):
+        raise ValueError(f"layer {name}: returns a packed sequence, for which sequence={method!r} is not defined; accepted: last_timestep, channelwise")
+    x, lengths = pad_packed_sequence(out, batch_first=True)
+    x, lengths = x.detach()[:limit], lengths[:limit].to(x.device)
+    steps = torch.arange(x.shape[1], device=x.device)
+    return x[steps == lengths[:, None] - 1 if method == "last_timestep" else steps < lengths[:, None]], len(x)
+
+# %% ../../nbs/saturation/01_outputs.ipynb #examples-in
+def examples_in(
+    args: tuple,  # what a model is called with
+    kwargs: Mapping[str, object],  # by name
+) -> int:
+    "How many examples a model is given: the length of the first tensor, or the number of packed sequences."
+    given = [v for v in (*args, *kwargs.values()) if isinstance(v, PackedSequence) or (isinstance(v, Tensor) and v.ndim)]
+    if not given:
+        return 1
+    return int(given[0].batch_sizes[0]) if isinstance(given[0], PackedSequence) else len(given[0])
+
+# %% ../../nbs/saturation/01_outputs.ipynb #check-examples
+def check_examples(
+    name: str,  # of the layer
+    module: nn.RNNBase | nn.MultiheadAttention,  # the layer
+    out: object,  # what it returned
+    counted: int,  # examples, by `examples_in`
+) -> None:
+    "Raises `ValueError` where the steps of sequences that come first were taken for examples."
+    x = out[0] if isinstance(out, tuple) else out
+    if isinstance(x, Tensor) and x.ndim == 3 and not module.batch_first and x.shape[0] == counted != x.shape[1]:
+        raise ValueError(f"layer {name}: takes {x.shape[1]} sequences of {x.shape[0]} steps, and {counted} examples were counted along the first axis; accepted: max_samples and bounded positions for inputs with the examples first")
 
 # %% ../../nbs/saturation/01_outputs.ipynb #attention-projections
 def attention_projections(
@@ -119,6 +185,28 @@ class TrackerOptions:
         if self.max_positions != "bounded":
             check_positions(self.max_positions)
 
+    @property
+    def reads(self) -> str:
+        "What decides which rows a layer has."
+        resized = "no downsampling" if self.downsampling is None else f"downsampling {self.downsampling} ({self.interpolation})"
+        return f"method {self.method}, sequence {self.sequence}, {resized}"
+
+    def check_reads(
+        self,
+        name: str,  # of the argument, for the message
+        reads: str,  # `reads` of other options
+    ) -> None:
+        "Raises `ValueError` for rows that were read in another way: they cannot be put together."
+        if reads != self.reads:
+            raise ValueError(f"{name}: was recorded with {reads}; accepted: {self.reads}")
+
+    def method_of(
+        self,
+        module: nn.Module,  # a layer
+    ) -> str:  # one of METHODS
+        "How a layer's outputs become rows; recurrent layers are those with sequences."
+        return self.sequence if isinstance(module, nn.RNNBase) else self.method
+
     def skip(
         self,
         batch: int,  # examples in the batch
@@ -139,27 +227,42 @@ class TrackerOptions:
 # %% ../../nbs/saturation/01_outputs.ipynb #reduce-output
 LARGEST = 16384  # features; a covariance of that width takes 2 GiB
 
-
+# %% ../../nbs/saturation/01_outputs.ipynb #reduce-output-2
 def reduce_output(
     name: str,  # of the layer, for messages
     module: nn.Module,  # the layer
-    out: Tensor,  # its output
+    out: Tensor | PackedSequence,  # its output
     options: TrackerOptions,  # how to read it
     generator: torch.Generator | None = None,  # for random positions
     limit: int | None = None,  # at most so many examples
 ) -> Tensor:  # rows (n, d), or maps with channels second (B, C, S)
     "A layer's output as the covariance wants it; raises `ValueError` in words for what cannot be read."
-    x, dim = batch_first(name, module, out)[:limit], channel_dim(module)
-    method = options.sequence if isinstance(module, nn.RNNBase) and x.ndim == 3 else options.method
+    if isinstance(out, PackedSequence):
+        x, examples = unpacked(name, out, options.sequence, limit)
+        method, dim = "channelwise", -1
+    else:
+        x, dim = batch_first(name, module, out)[:limit], channel_dim(module)
+        method, examples = options.method_of(module) if x.ndim == 3 else options.method, len(x)
     if options.downsampling is not None and x.ndim >= 4 and dim != -1 and max(x.shape[2:]) > options.downsampling:
         x = F.interpolate(x, size=(options.downsampling,) * (x.ndim - 2), mode=options.interpolation)
     width = x[0].numel() if method in ("flatten", "timestepwise") else x.shape[-1 if dim == -1 else 1]
     if width > LARGEST:
         raise ValueError(f"layer {name}: method {method!r} gives {width} features and a covariance of {8 * width**2 / 2**30:.0f} GiB; accepted: at most {LARGEST}")
-    rows = options.rows(len(x), width)
+    rows = options.rows(examples, width)
     if method == "channelwise" and rows is None:
         return channels_second(x, dim)
     return samples(x, method, rows, generator, dim)
+
+# %% ../../nbs/saturation/01_outputs.ipynb #check-finite
+def check_finite(
+    name: str,  # of the layer
+    m: Moments,  # of its outputs
+    where: str,  # of which passes, for the message
+) -> None:
+    "Raises `ValueError` for a layer whose outputs were not finite."
+    if not bool(m.s.isfinite().all()):
+        bad = int((~m.mean.isfinite()).sum())
+        raise ValueError(f"{where}, layer {name}: its output is not finite in {bad or 'some'} of {len(m.mean)} channels; accepted: finite activations")
 
 # %% ../../nbs/saturation/01_outputs.ipynb #batches-of
 def batches_of(

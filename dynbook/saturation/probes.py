@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from ..activations import Selection
 from .features import Pool, feature_batches, join_batches
-from .logistic import LogisticProbes
+from .logistic import LogisticProbes, class_labels
 from .metrics import Confusion
 from .outputs import Loader
 
@@ -25,6 +25,7 @@ def _features(model: nn.Module, loader: Loader, layers: Selection | None, pool: 
     parts: dict[str, list[Tensor]] = {}
     labels, right = [], 0.0
     for features, y, out in feature_batches(model, loader, layers, pool, n):
+        y = class_labels(y)
         labels.append(y)
         right += float((out.argmax(1) == y).sum()) if out.ndim == 2 and out.shape[1] > 1 else float("nan")
         for k, v in features.items():
@@ -82,7 +83,7 @@ def probe_confusions(
     tol: float = 1e-4,  # of LogisticProbes
     max_iter: int = 500,  # of LogisticProbes
 ) -> dict[str, Confusion]:  # by layer, in forward order
-    "The confusion matrix of every layer's probe on the test data."
+    "The confusion matrix of every layer's probe on the test data; its `loss` is infinite if they have a class that the training data lack."
     if pool == "pixel":
         raise ValueError("pool: got 'pixel'; accepted: a whole number or None; `probe_map` has a probe per position")
     (a, y, _), (b, z, _) = (_features(model, data, layers, pool, max_samples) for data in (train, test))

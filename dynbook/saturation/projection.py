@@ -13,11 +13,11 @@ import pandas as pd
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
 
-from ..activations import capture
 from ..graph import mode_of
 from .covariance import eigensystem, intrinsic_dim, samples
-from .outputs import Loader, batch_first, batches_of, channel_dim, device_of
+from .outputs import Loader, batch_first, batches_of, capture_outputs, channel_dim, device_of
 from .tracker import LayerTracker
 
 # %% ../../nbs/saturation/07_projection.ipynb #subspace
@@ -50,6 +50,15 @@ def _apply(out: Tensor, p: Tensor, shift: Tensor, dim: int) -> Tensor:
     flat = torch.matmul(p, maps.flatten(2)) + shift[:, None]
     return flat.view(maps.shape).movedim(1, dim)
 
+# %% ../../nbs/saturation/07_projection.ipynb #final-states
+def _final_states(module: nn.RNNBase, new: Tensor, states: Tensor | tuple[Tensor, Tensor]) -> Tensor | tuple[Tensor, Tensor]:
+    "The final states of a recurrent layer whose projected output is `new`: the last layer's are its last step, of the backward direction the first."
+    h = states[0] if isinstance(states, tuple) else states
+    steps = new.movedim(1, 0) if module.batch_first and new.ndim == 3 else new
+    last = [steps[-1, ..., : h.shape[-1]], *([steps[0, ..., h.shape[-1] :]] if module.bidirectional else [])]
+    h = torch.cat([h[: -len(last)], torch.stack(last)])
+    return (h, *states[1:]) if isinstance(states, tuple) else h
+
 # %% ../../nbs/saturation/07_projection.ipynb #projected
 @contextmanager
 def projected(
@@ -63,7 +72,7 @@ def projected(
     split: str | None = None,  # which of the tracker's splits; None: the only one
     full: bool = False,  # project at delta ≥ 1, too: on all axes
 ) -> Iterator[pd.DataFrame]:  # index: layer; dims, channels
-    "Project the outputs of layers until the block ends, however it ends; raises `ValueError` for layers that were not tracked."
+    "Project the outputs of layers until the block ends, however it ends; raises `ValueError` for layers that were not tracked channelwise."
     known, generator = tracker._of(split), torch.Generator().manual_seed(seed)
     modules = dict(model.named_modules())
     names = [k for k in known if k.split("@")[0] in modules] if layers is None else list(layers)
@@ -71,8 +80,8 @@ def projected(
     rows = {}
     for name in names:
         m = tracker.layer_moments(name, split)
-        if tracker.options.method != "channelwise":
-            raise ValueError(f"tracker: was made with method {tracker.options.method!r}; accepted: channelwise")
+        if (how := tracker.options.method_of(modules.get(name.split("@")[0]))) != "channelwise":
+            raise ValueError(f"tracker: reads layer {name} by {how!r}; accepted: channelwise, which has a projection for every position and step (of recurrent layers: sequence='channelwise')")
         basis = subspace(m.covariance(), delta, random, generator) if full or delta < 1 else torch.eye(len(m.mean), dtype=torch.float64)
         maps[name], rows[name] = _affine(basis, m.mean.cpu()), (basis.shape[1], len(m.mean))
     with ExitStack() as stack:
@@ -91,10 +100,14 @@ def _hook(stack: ExitStack, model: nn.Module, modules: dict[str, nn.Module], map
         key = name if calls[name] == 1 else f"{name}@{calls[name]}"
         if key not in maps:
             return out
-        x = out[0] if isinstance(out, tuple) else out
+        x = out[0] if isinstance(out, tuple) and not isinstance(out, PackedSequence) else out
+        if isinstance(x, PackedSequence):
+            raise ValueError(f"layer {name}: returns a packed sequence, which only a tracker reads; accepted: padded sequences")
         dim = channel_dim(modules[name]) or (1 if x.ndim >= 4 else -1)
         p, shift = (t.to(x) for t in maps[key])
         new = _apply(x, p, shift, dim)
+        if isinstance(modules[name], nn.RNNBase):
+            return new, _final_states(modules[name], new, out[1])
         return (new, *out[1:]) if isinstance(out, tuple) else new
 
     for name in {key.split("@")[0] for key in maps}:
@@ -146,7 +159,7 @@ def delta_sweep(
 @torch.no_grad()
 def embedding(
     model: nn.Module,  # put in evaluation mode meanwhile
-    tracker: LayerTracker,  # has seen the layer, channelwise
+    tracker: LayerTracker,  # has seen the layer
     layer: str,  # a layer of the tracker's table that is a module, or a later call of it (name@2)
     loader: Loader,  # data: a Split, or batches
     axes: int = 2,  # how many leading axes
@@ -159,11 +172,12 @@ def embedding(
     (name, _, call), modules, kept, calls = layer.partition("@"), dict(model.named_modules()), [], []
     if name not in modules:
         raise ValueError(f"layer: got {layer!r}, which is no module; accepted: a layer that the network calls as a module")
-    with mode_of(model, False), capture(model, lambda _, out: calls.append(batch_first(name, modules[name], out)), [name]):
+    how = tracker.options.method_of(modules[name])
+    with mode_of(model, False), capture_outputs(model, lambda _, out: calls.append(batch_first(name, modules[name], out)), [name]):
         for x, _ in batches_of(loader):
             calls.clear()
             model(x.to(device_of(model)))
-            rows = samples(calls[int(call or 1) - 1], "mean", channel_dim=channel_dim(modules[name]))
+            rows = samples(calls[int(call or 1) - 1], "mean" if how == "channelwise" else how, channel_dim=channel_dim(modules[name]))
             kept.append((rows.double().cpu() - mean) @ vectors[:, :axes])
     if not kept:
         raise ValueError("loader: no batch came; accepted: at least one (a generator can be used only once)")

@@ -16,7 +16,7 @@ from fastcore.basics import patch
 from torch import Tensor, fx, nn
 
 from ..graph import TraceError, Window, argument, operation, trace, window
-from .fields import Axis, Field, adaptive, everything, grow, join, regroup, slide, transpose
+from .fields import Axis, Field, adaptive, antialiased, everything, grow, join, regroup, slide, transpose
 
 # %% ../../nbs/saturation/06_propagation.ipynb #hollow
 def hollow(
@@ -57,19 +57,20 @@ def example_shapes(
 def traced_graph(
     model: nn.Module,  # any module
     input_size: int | Sequence[int] | None = None,  # as in `receptive_fields`
+    leaves: Sequence[type] = (),  # likewise
 ) -> fx.GraphModule:
     "The graph of the first input shape that the model accepts; raises `TraceError` with the last reason."
     shell, problem = hollow(model), None
     for shape in example_shapes(model, input_size):
         try:
-            return trace(shell, torch.zeros(shape, device="meta"))
+            return trace(shell, torch.zeros(shape, device="meta"), leaves=leaves)
         except TraceError as error:
             problem = error
             if "cannot trace" in str(error):
                 break
     for shape in example_shapes(model, input_size)[:1]:  # a model that makes tensors of its own on another device
         try:
-            return trace(model, torch.zeros(shape, device=next((p.device for p in model.parameters()), None)))
+            return trace(model, torch.zeros(shape, device=next((p.device for p in model.parameters()), None)), leaves=leaves)
         except TraceError as error:
             problem = problem or error
     raise problem
@@ -232,12 +233,16 @@ def _transposed(p: Propagation, n: fx.Node, source: Field) -> Field:
 
 # %% ../../nbs/saturation/06_propagation.ipynb #resized
 def _resized(p: Propagation, n: fx.Node, source: Field) -> Field:
-    "Resizing: one old position per new one for nearest, two for (bi, tri)linear, four for bicubic."
+    "Resizing: one old position per new one for nearest, two for (bi, tri)linear, four for bicubic, more where a smaller map is filtered; area is an adaptive pool."
     module = p.modules[n.target] if n.op == "call_module" else None
     mode = module.mode if module is not None else argument(n, 3, "mode", "nearest")
     taps = {"nearest": 1, "nearest-exact": 1, "bicubic": 4}.get(mode, 2)
-    factors = [b / a for a, b in zip(shape_of(n.all_input_nodes[0])[2:], shape_of(n)[2:])]
-    return _spatial(n, source).map(lambda a, f: a if f == 1 else grow(a, f, taps), factors)
+    filtered, sides = bool(argument(n, 6, "antialias", False)), (shape_of(n.all_input_nodes[0])[2:], shape_of(n)[2:])
+
+    def resized(a: Axis, before: int, after: int) -> Axis:
+        return a if before == after else grow(a, after / before, antialiased(before, after, taps) if filtered and after < before else taps)
+
+    return _spatial(n, source).map(adaptive if mode == "area" else resized, *sides)
 
 # %% ../../nbs/saturation/06_propagation.ipynb #linear
 def _linear(p: Propagation, n: fx.Node, source: Field) -> Field:

@@ -38,6 +38,11 @@ def _layer_name(n: fx.Node, modules: dict[str, nn.Module], seen: dict[str, int])
     return name if seen[name] == 1 else f"{name}@{seen[name]}"
 
 # %% ../../nbs/saturation/06_receptive_field.ipynb #row
+def _pixels(size: float) -> float:
+    "A field's size in whole pixels: a unit that lies worst behind an upsampling sees the next whole pixel."
+    return size if size == math.inf else float(math.ceil(round(size, 6)))
+
+# %% ../../nbs/saturation/06_receptive_field.ipynb #row-2
 def _row(p: Propagation, n: fx.Node, kind: str) -> dict:
     "What the table says about one layer, with a tuple per axis."
     source, out, before = p.inputs.get(n), p.fields.get(n), shape_of(n.all_input_nodes[0]) if n.all_input_nodes else None
@@ -49,12 +54,13 @@ def _row(p: Propagation, n: fx.Node, kind: str) -> dict:
         kernel = [d * (k - 1) + 1 for k, d in zip(w.kernel, w.dilation)]
     elif kind == "conv_transpose":
         kernel = [d * (k - 1) + 1 for k, d in zip(p.modules[n.target].kernel_size, p.modules[n.target].dilation)]
-    columns = {c: tuple(round(getattr(a, c), 6) for a in out.axes) for c in ("r_min", "r_max", "jump", "start")}
+    columns = {c: tuple(_pixels(getattr(a, c)) for a in out.axes) for c in ("r_min", "r_max")}
+    columns |= {c: tuple(round(getattr(a, c), 6) for a in out.axes) for c in ("jump", "start")}
     sides = tuple(before[next(iter(h))] if len(h) == 1 else math.prod(before[d] for d in h) for h in source.holds)
     inside = all(h <= {len(before) - 1} for h in source.holds)  # all positions are features of one vector
     pooled = (source.pooled(before) or inside) and all(a.r_min == math.inf for a in out.axes)
     columns["jump_in"] = tuple(a.jump for a in source.axes)
-    return {"kind": kind, "r_in": tuple(a.reached for a in source.axes), **columns, "kernel": tuple(kernel), "map_size": sides, "pooled": pooled}
+    return {"kind": kind, "r_in": tuple(_pixels(a.reached) for a in source.axes), **columns, "kernel": tuple(kernel), "map_size": sides, "pooled": pooled}
 
 # %% ../../nbs/saturation/06_receptive_field.ipynb #receptive-fields
 def receptive_fields(
@@ -63,9 +69,10 @@ def receptive_fields(
     *,
     gates: bool = False,  # count multiplicative gates from globally pooled maps
     unknown: str = "raise",  # operations without a rule: "raise", "pointwise" or "global"
+    leaves: Sequence[type] = (),  # module classes that cannot be traced, each taken for one such operation
 ) -> pd.DataFrame:  # index: layer, in forward order
     "Receptive fields of all layers with weights; raises `TraceError` for what cannot be traced or has no rule."
-    p, seen = Propagation(traced_graph(model, input_size), gates, unknown), {}
+    p, seen = Propagation(traced_graph(model, input_size, leaves), gates, unknown), {}
     p.run()
     rows = {}
     for n in p.traced.graph.nodes:

@@ -16,15 +16,16 @@ import pandas as pd
 import torch
 from fastcore.basics import patch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
 
-from ..activations import Selection, capture
+from ..activations import Selection
 from ..graph import mode_of
 from ..moments import Moments
 from ..progress import bar
 from .covariance import ShiftedSums, check_delta, effective_rank, eigensystem, eigenvalues, intrinsic_dim
 from .covariance import intrinsic_dim_interval, own_mean, participation_ratio, reference_point, saturation
-from .outputs import Loader, TrackerOptions, attention_projections, batches_of, count_samples, device_of
-from .outputs import plain_attention, reduce_output, tracked_layers
+from .outputs import Loader, TrackerOptions, attention_projections, batches_of, capture_outputs, check_examples, check_finite, count_samples, device_of
+from .outputs import examples_in, plain_attention, reduce_output, tracked_layers
 
 # %% ../../nbs/saturation/01_tracker.ipynb #7920415f
 Statistic = Callable[[Tensor, Moments, float], float]
@@ -80,7 +81,7 @@ class LayerTracker:
         self.batches: dict[str, int] = {}
         self.seen: dict[str, int] = {}
         self.generator = torch.Generator().manual_seed(self.seed)
-        self._now, self._limit, self._calls, self._values, self._read = None, None, {}, {}, {}
+        self._now, self._limit, self._size, self._calls, self._values, self._read = None, None, 0, {}, {}, {}
 
 # %% ../../nbs/saturation/01_tracker.ipynb #enter
 @patch
@@ -92,9 +93,13 @@ def __enter__(self: LayerTracker) -> LayerTracker:
         attention = [(name, m) for name in self.names if isinstance(m := modules[name], nn.MultiheadAttention)]
         for name, m in attention:
             stack.callback(m.register_forward_pre_hook(lambda m, args, kwargs, name=name: self._attend(name, m, args, kwargs), with_kwargs=True).remove)
+        if self.options.max_samples is not None or self.options.max_positions == "bounded":
+            for name, m in modules.items():
+                if isinstance(m, (nn.RNNBase, nn.MultiheadAttention)):
+                    stack.callback(m.register_forward_hook(lambda m, args, out, name=name: check_examples(name, m, out, self._size)).remove)
         if any(isinstance(m, (nn.MultiheadAttention, nn.TransformerEncoderLayer, nn.TransformerEncoder)) for m in modules.values()):
             stack.enter_context(plain_attention())
-        stack.enter_context(capture(self.model, lambda name, out: self._see(name, modules[name], out), self.names))
+        stack.enter_context(capture_outputs(self.model, lambda name, out: self._see(name, modules[name], out), self.names))
         self._stack = stack.pop_all()
     return self
 
@@ -105,20 +110,16 @@ def __exit__(self: LayerTracker, *error: object) -> None:
     self._now = None
 
 # %% ../../nbs/saturation/01_tracker.ipynb #batch-size
-def _batch_size(args: tuple, kwargs: Mapping) -> int:
-    "Length of the first tensor among a model's arguments."
-    tensors = [v for v in (*args, *kwargs.values()) if isinstance(v, Tensor) and v.ndim]
-    return len(tensors[0]) if tensors else 1
-
-
 @patch
 def _begin(self: LayerTracker, module: nn.Module, args: tuple, kwargs: dict) -> None:
     "A forward pass begins: is it recorded, under which name, and how much of it?"
     split = self.split or ("train" if module.training else "eval")
-    self._calls, self._now = {}, None
-    if not self.recording:
+    self._calls, self._now, self._size = {}, None, (size := examples_in(args, kwargs))
+    if getattr(module, "_is_replica", False):
+        raise ValueError("model: runs as a replica of DataParallel, whose threads share the hooks; accepted: one device, or a tracker per process")
+    if not self.recording or size == 0:
         return
-    count, size, done = self.batches.get(split, 0), _batch_size(args, kwargs), self.seen.get(split, 0)
+    count, done = self.batches.get(split, 0), self.seen.get(split, 0)
     room = math.inf if self.options.max_samples is None else self.options.max_samples - done
     self.batches[split] = count + 1
     if count % (self.options.every * self.options.skip(size)) == 0 and room > 0:
@@ -141,13 +142,13 @@ def _attend(self: LayerTracker, name: str, module: nn.MultiheadAttention, args: 
 # %% ../../nbs/saturation/01_tracker.ipynb #see
 @patch
 @torch.no_grad()
-def _see(self: LayerTracker, name: str, module: nn.Module, out: Tensor) -> None:
+def _see(self: LayerTracker, name: str, module: nn.Module, out: Tensor | PackedSequence) -> None:
     "Add one output of one layer."
     if self._now is None:
         return
     call = self._calls[name] = self._calls.get(name, 0) + 1
     key = name if call == 1 else f"{name}@{call}"
-    with torch.autocast(out.device.type, enabled=False):
+    with torch.autocast(out.data.device.type, enabled=False):
         x = reduce_output(key, module, out, self.options, self.generator, self._limit)
         sums = self._sums(key, x)
         sums.add(x, "" if x.is_cuda else f"batch {self.batches[self._now]} of {self._now!r}, layer {key}: its output")
@@ -185,12 +186,6 @@ def moments(self: LayerTracker) -> dict[str, dict[str, Moments]]:
             known = self._read[split, key] = held.merge(sums.moments())
         out[split][key] = known
     return out
-
-
-def _check_finite(key: str, m: Moments, where: str) -> None:
-    if not bool(m.s.isfinite().all()):
-        bad = int((~m.mean.isfinite()).sum())
-        raise ValueError(f"{where}, layer {key}: its output is not finite in {bad or 'some'} of {len(m.mean)} channels; accepted: finite activations")
 
 # %% ../../nbs/saturation/01_tracker.ipynb #unreached
 @patch
@@ -249,7 +244,7 @@ def spectrum(
     m = self.layer_moments(layer, split)
     known = self._values.get((split, layer))
     if known is None or known[0] != m.n:
-        _check_finite(layer, m, f"split {split or next(iter(self.moments))!r}")
+        check_finite(layer, m, f"split {split or next(iter(self.moments))!r}")
         self._values[split, layer] = known = m.n, eigenvalues(m.covariance())
     return known[1]
 
@@ -301,7 +296,7 @@ def records(
 @patch
 def state_dict(self: LayerTracker) -> dict[str, Tensor]:  # flat, of tensors only
     "Everything that was recorded."
-    state = {"generator": self.generator.get_state()}
+    state = {"generator": self.generator.get_state(), "options": torch.tensor(list(self.options.reads.encode()), dtype=torch.uint8)}
     for split in self.batches:
         state[f"counts|{split}"] = torch.tensor([self.batches[split], self.seen.get(split, 0)])
     held = [("moments", split, key, m.state()) for split, layers in self._moments.items() for key, m in layers.items()]
@@ -325,11 +320,13 @@ def load_state_dict(
     self: LayerTracker,
     state: Mapping[str, Tensor],  # from `state_dict`, in any order
 ) -> None:
-    "Continue from a state; raises `ValueError` if it belongs to other layers."
+    "Continue from a state; raises `ValueError` if it belongs to other layers, or was recorded with another method, sequence or downsampling."
     held, running = _layers_of(state, "moments"), _layers_of(state, "sums")
     strange = {key for _, key in (*held, *running) if not {base := key.split("@")[0], base.rsplit(".", 1)[0]} & set(self.names)}
     if strange or "generator" not in state:
         raise ValueError(f"state: {f'has layers {sorted(strange)[:3]}' if strange else 'is no state of a tracker'}; accepted: a state of a tracker of the same layers")
+    if "options" in state:  # states of earlier versions have none
+        self.options.check_reads("state", bytes(state["options"].tolist()).decode())
     self.reset()
     self.generator.set_state(state["generator"].cpu())
     for (split, key), parts in held.items():
@@ -345,7 +342,14 @@ def merge(
     self: LayerTracker,
     other: LayerTracker,  # of the same layers, from other data; unchanged
 ) -> LayerTracker:  # self
-    "Add what another tracker has seen."
+    "Add what another tracker has seen; raises `ValueError`, and adds nothing, if it has other layers or widths or read them in another way."
+    self.options.check_reads("other", other.options.reads)
+    if other.names != self.names:
+        raise ValueError(f"other: watches {', '.join(other.names[:5])}; accepted: a tracker of {', '.join(self.names[:5])}")
+    known = {(split, key): len(m.mean) for split, layers in self.moments.items() for key, m in layers.items()}
+    wide = [(key, len(m.mean), known[split, key]) for split, layers in other.moments.items() for key, m in layers.items() if known.get((split, key), len(m.mean)) != len(m.mean)]
+    if wide:
+        raise ValueError("other: layer {} has {} features; accepted: {}, as in this tracker".format(*wide[0]))
     for split, layers in other.moments.items():
         for key, m in layers.items():
             self._moments.setdefault(split, {}).setdefault(key, Moments("full")).merge(m)
@@ -372,7 +376,7 @@ def track(
             if tracker.options.max_samples is not None and sum(tracker.seen.values()) >= tracker.options.max_samples:
                 break
     if not tracker.batches:
-        raise ValueError("loader: no batch came; accepted: at least one (a generator can be used only once)")
+        raise ValueError("loader: no example came; accepted: at least one batch (a generator can be used only once)")
     if not tracker.moments:
         raise ValueError(f"layers: {', '.join(tracker.names[:5])} never ran in the forward pass; accepted: layers that the network calls as modules")
     return tracker

@@ -238,10 +238,18 @@ def write_confusion(
         figure.savefig(beside, format="png", dpi=120)
 
 # %% ../../nbs/saturation/13_training_log.ipynb #fit
+def _on_many(e: Experiment, device: str) -> bool:
+    "Whether batches are shared among GPUs; raises `ValueError` where a tracker would have to watch all of them."
+    many = e.data_parallel and torch.device(device).type == "cuda" and torch.cuda.device_count() > 1
+    if many and e.original:
+        raise ValueError(f"data_parallel: got true on {torch.cuda.device_count()} devices with original: true, which records while the network trains, and replicas share the hooks; accepted: one of the two")
+    return many
+
+# %% ../../nbs/saturation/13_training_log.ipynb #fit-2
 def _fit(trial: Trial, config: Experiment, run: Run) -> pd.DataFrame:
     "Train from the last checkpoint to the end; the table of the measured epochs."
     e, recipe, net = trial.experiment, OPTIMIZERS[trial.experiment.optimizer], trial.network()
-    many = e.data_parallel and torch.device(trial.device).type == "cuda" and torch.cuda.device_count() > 1
+    many = _on_many(e, trial.device)
     learner = Learner(nn.DataParallel(net) if many else net, recipe.optimiser, "cross_entropy", e.seed, e.amp)
     meter, n = Meter(trial, net, run.folder / "measured"), len(trial.data.train)
     with meter.live or nullcontext():

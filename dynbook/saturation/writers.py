@@ -181,6 +181,8 @@ class Recorder:
         for write in self.writers:
             write(rows)
         if self.spectra is not None:
+            for later in (f for f in Path(self.spectra).glob("spectra_*.safetensors") if int(f.stem.split("_")[1]) > epoch):
+                later.unlink()
             save_spectra(self.tracker, self.spectra, epoch)
         if self.forget:
             self.tracker.reset()
