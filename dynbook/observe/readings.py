@@ -38,7 +38,7 @@ def _marks(model: nn.Module) -> dict[str, tuple]:
     "What shows that a weight or its gradient was written to or exchanged."
     return {k: (id(p), p._version, id(p.grad), p.grad._version if p.grad is not None else 0) for k, p in model.named_parameters()}
 
-
+# %% ../../nbs/observe/00_readings.ipynb #obr-buffers
 def _buffers(model: nn.Module) -> list[tuple]:
     "Every buffer: who holds it, by which name, and what is in it."
     return [(m, k, b, b.detach().clone()) for m in model.modules() for k, b in m._buffers.items() if b is not None]

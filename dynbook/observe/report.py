@@ -33,7 +33,7 @@ from ..runs import atomic_path, read_table, writable, write_table
 # %% ../../nbs/observe/07_observe_report.ipynb #obr2-findings
 MEANING = {
     "mechanics": "Every symmetry of the network has a charge. Gradient flow conserves it; weight decay, momentum and finite steps move it, along a law. An error of the continuous law far below the change says that the run is close to that limit.",
-    "chaos": "The largest curvature of the loss of one batch. At 2(1 + μ)/η a step no longer shrinks differences along it: the edge of stability. A positive local exponent says that some difference grows in the next step, by exp(exponent).",
+    "chaos": "The largest curvature of the loss of one batch. At 2(1 + μ)/η (with Nesterov's momentum at that over 1 + 2μ; weight decay counts as curvature) steps no longer shrink differences along it: the edge of stability. A positive local exponent says that some difference grows by exp(exponent) in the next step; with momentum, in every step while the curvature stays.",
     "saturation": "The share of a layer's directions that holds 99 % of its variance, and what a linear probe reads off the layer. Layers behind the border (shaded) see the whole picture already; where probes no longer improve, layers do little.",
     "teleport": "Rescaling channels moves the weights without changing the function. Imbalance is the distance from the balanced point of that orbit; the gain says how much larger the gradient could be on the same orbit.",
     "collapse": "The variance within the classes relative to the distance between their means, at the input of each layer. Small means collapsed: the nearest class mean then answers as the network does.",
