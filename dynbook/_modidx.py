@@ -1995,6 +1995,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                             'dynbook/observe/layers.py'),
                                         'dynbook.observe.layers.SaturationLens._fields': ( 'observe/lens_layers.html#saturationlens._fields',
                                                                                            'dynbook/observe/layers.py'),
+                                        'dynbook.observe.layers.SaturationLens._n_fit': ( 'observe/lens_layers.html#saturationlens._n_fit',
+                                                                                          'dynbook/observe/layers.py'),
                                         'dynbook.observe.layers.SaturationLens.begin': ( 'observe/lens_layers.html#saturationlens.begin',
                                                                                          'dynbook/observe/layers.py'),
                                         'dynbook.observe.layers.SaturationLens.read': ( 'observe/lens_layers.html#saturationlens.read',

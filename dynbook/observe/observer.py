@@ -58,7 +58,7 @@ class Observer:
         model: nn.Module,  # any classifier; never changed
         optimizer: torch.optim.Optimizer | None,  # what trains it; None: readings by hand, with `read`
         data: Batches,  # training data: a Split, Data, (inputs, labels), or batches
-        test: Batches | None = None,  # held-out data for probes; None: that of Data, else the sample itself
+        test: Batches | None = None,  # held-out data for probes; None: that of Data, else a part of the sample
         *,
         every: int = 100,  # optimizer steps between readings
         lenses: Chosen = tuple(LENSES),  # which
