@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
+from torch.utils.data import Dataset, IterableDataset
 
 from ..data import Data, Split, balanced_subset, epoch_generator
 from ..training import make_loss
@@ -106,7 +107,9 @@ def sample(
     like: Tensor,  # type and device of the inputs
     note: Callable[[str], object] = lambda text: None,  # is told what is wrong with the sample
 ) -> tuple[Tensor, Tensor]:  # (n, …) inputs, (n,) labels
-    "A fixed, class-balanced sample, in which the classes take turns; raises `ValueError` for labels that are no classes."
+    "A fixed, class-balanced sample, in which the classes take turns; raises `ValueError` for labels that are no classes, and for a torch Dataset."
+    if isinstance(data, Dataset) and not isinstance(data, IterableDataset):
+        raise ValueError(f"data: got {type(data).__name__}, which gives single examples; accepted: load_dataset(data), which normalises them, or a DataLoader of it")
     data = data.train if isinstance(data, Data) else data
     if isinstance(data, Split):
         index = _balanced(data.y, n)
