@@ -31,23 +31,22 @@ def _load(args: argparse.Namespace) -> tuple:
 
 def _weighted(model: "nn.Module", weights: str | None) -> "nn.Module":
     "The network with the weights of a file."
-    from dynbook.observe.observer import read_weights
+    from dynbook.observe.observer import load_weights
 
     if weights is not None:
-        try:
-            model.load_state_dict(read_weights(weights))
-        except RuntimeError as error:
-            raise ValueError(f"weights: {weights} does not fit ({' '.join(str(error).split())[:160]}); accepted: weights of this network") from error
+        load_weights(model, weights)
     return model
 
 # %% ../nbs/cli_observe.ipynb #cli-observe-report
 def cmd_report(args: argparse.Namespace) -> int:
     "Look through five lenses and write the page."
     from dynbook.observe import report
+    from dynbook.observe.observer import make_lenses
     from dynbook.observe.report import page_files
     from dynbook.optimisers import Optimiser
 
     page_files(args.output, "output")
+    make_lenses(args.lens or LENSES)
     at_least(args, size=1, n_train=1, epochs=0, batch_size=1, n=2)
     optimiser = Optimiser(lr=args.lr, momentum=args.momentum, weight_decay=args.weight_decay)
     data, model = _load(args)

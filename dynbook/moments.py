@@ -19,6 +19,14 @@ def _scatter(x: Tensor, kind: str) -> Tensor:
     return {"full": lambda: x.T @ x, "diagonal": lambda: x.square().sum(0), "trace": lambda: x.square().sum()}[kind]()
 
 
+def _check_finite(x: Tensor, *sums: Tensor) -> None:
+    "Raise `ValueError` if sums over rows are not finite, saying whether the rows are not or their squares."
+    if all(s.isfinite().all() for s in sums):
+        return
+    wrong = int((~x.isfinite()).sum())
+    raise ValueError(f"x: {wrong} of {x.numel()} values are not finite" if wrong else f"x: values up to {float(x.abs().max()):.1e} have sums or squares that are not finite")
+
+
 def _outer(d: Tensor, kind: str) -> Tensor:
     return {"full": lambda: torch.outer(d, d), "diagonal": lambda: d.square(), "trace": lambda: d.square().sum()}[kind]()
 
@@ -47,9 +55,9 @@ class Moments:
             return self
         x = x.double()
         mean = x.mean(0)
-        if not mean.isfinite().all():
-            raise ValueError(f"x: {int((~x.isfinite()).sum())} of {x.numel()} values are not finite")
-        return self._merge(len(x), mean, _scatter(x - mean, self.scatter))
+        s = _scatter(x - mean, self.scatter)
+        _check_finite(x, mean, s)
+        return self._merge(len(x), mean, s)
 
 # %% ../nbs/core/21_moments.ipynb #merge
 @patch
@@ -119,8 +127,9 @@ class ClassMoments:
         if len(y) == 0:
             return self
         n, mean, s = _class_sums(x.double(), y, self.n_classes, self.scatter) if exact else self._deviation_sums(x, y)
-        if not s.sum().isfinite():
-            raise ValueError(f"x: {int((~x.isfinite()).sum())} of {x.numel()} values are not finite")
+        if not exact and not s.isfinite().all():
+            n, mean, s = self._deviation_sums(x.double(), y)  # squares beyond single precision
+        _check_finite(x, mean, s)
         return self._merge(n, mean, s)
 
 # %% ../nbs/core/21_moments.ipynb #class-sums

@@ -127,6 +127,7 @@ class Source:
     path: Path
     names: tuple[str, ...]  # file names relative to the tree, sorted
     stream: Callable[[Sequence[str]], Iterator[tuple[str, bytes]]]  # the files of these names, in any order
+    folders: tuple[str, ...] = ()  # of the tree, those without a file among them
 
     def read(self, name: str) -> bytes:
         "The bytes of one file."
@@ -150,21 +151,23 @@ def open_source(
     "Open a folder or an archive of files; raises `DataError` if the archive is damaged."
     try:
         if path.is_dir():
-            names = sorted(n for p in path.rglob("*") if p.is_file() and _visible(n := p.relative_to(path).as_posix()))
-            return Source(path, tuple(names), lambda wanted: ((n, (path / n).read_bytes()) for n in wanted))
+            found = [(n, p) for p in path.rglob("*") if _visible(n := p.relative_to(path).as_posix())]
+            names, folders = (tuple(sorted(n for n, p in found if is_it(p))) for is_it in (Path.is_file, Path.is_dir))
+            return Source(path, names, lambda wanted: ((n, (path / n).read_bytes()) for n in wanted), folders)
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
-                names = sorted(n for n in archive.namelist() if not n.endswith("/") and _visible(n))
+                found = [(i.filename, i.is_dir()) for i in archive.infolist()]
             opener = _stream_zip
         else:
             with tarfile.open(path) as archive:
-                names = sorted(m.name for m in archive if m.isfile() and _visible(m.name))
+                found = [(m.name, m.isdir()) for m in archive if m.isfile() or m.isdir()]
             opener = _stream_tar
     except (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError) as error:
         raise DataError(f"{path}: not a folder, zip or tar archive that can be read ({error})") from error
+    names, folders = (sorted(n for n, folder in found if folder == wanted and _visible(n)) for wanted in (False, True))
     top = _strip_top(names)
-    short = tuple(name.removeprefix(top) for name in names)
-    return Source(path, short, lambda wanted: opener(path, top, wanted))
+    short, inside = (tuple(n.removeprefix(top) for n in all_ if n.startswith(top) and n != top) for all_ in (names, folders))
+    return Source(path, short, lambda wanted: opener(path, top, wanted), tuple(n.rstrip("/") for n in inside))
 
 # %% ../nbs/core/01_readers.ipynb #stream_zip
 def _stream_zip(path: Path, top: str, wanted: Sequence[str]) -> Iterator[tuple[str, bytes]]:
@@ -185,6 +188,16 @@ def _stream_tar(path: Path, top: str, wanted: Sequence[str]) -> Iterator[tuple[s
             if not left:
                 return
 
+# %% ../nbs/core/01_readers.ipynb #eight-bits
+def _eight_bits(image: Image.Image, name: str) -> Image.Image:
+    "A greyscale picture of 16 bits scaled to 8, for Pillow would clip it; any other as it is."
+    if image.mode != "F" and not image.mode.startswith("I"):
+        return image
+    values = np.asarray(image)
+    if image.mode == "F" or values.min() < 0 or values.max() > 65535:
+        raise DataError(f"{name}: its values {values.min():g}…{values.max():g} (mode {image.mode}) have no range that is black to white; accepted: 8 or 16 bits per channel")
+    return Image.fromarray(((values.astype(np.int64) + 128) // 257).astype(np.uint8))
+
 # %% ../nbs/core/01_readers.ipynb #decode
 def decode(
     data: bytes,  # an encoded picture
@@ -192,10 +205,10 @@ def decode(
     size: int | None = None,  # shorter side after resizing, followed by a central square crop; None keeps the picture
     channels: int = 3,  # 1 or 3
 ) -> np.ndarray:  # (C, H, W) uint8
-    "Decode one picture with Pillow; raises `DataError` naming the file if it is damaged."
+    "Decode one picture with Pillow; raises `DataError` naming the file if it is damaged or its values have no range."
     try:
         with Image.open(io.BytesIO(data)) as image:
-            image = image.convert("L" if channels == 1 else "RGB")
+            image = _eight_bits(image, name).convert("L" if channels == 1 else "RGB")
     except (UnidentifiedImageError, OSError, SyntaxError) as error:
         raise DataError(f"{name}: not a readable image ({error})") from error
     if size is not None and image.size != (size, size):
@@ -241,15 +254,24 @@ class LazyImages:
             arrays = pool.map(lambda name: decode(blobs[name], f"{self.source.path}: {name}", self.size, self.channels), wanted)
             return torch.from_numpy(np.stack(list(arrays)))
 
-# %% ../nbs/core/01_readers.ipynb #list_image_folder
+# %% ../nbs/core/01_readers.ipynb #no-empty-class
 SPLITS = {"train": ("train", "training"), "test": ("val", "test", "validation", "valid")}
 
 
+def _no_empty_class(source: Source, classes: Sequence[str], depth: int) -> None:
+    "Raise `DataError` for a class folder without a picture, which would shift the labels of all that follow."
+    parts = [name.split("/") for name in source.folders]
+    aliases = SPLITS["train"] + SPLITS["test"]
+    empty = [p for p in parts if len(p) == depth + 1 and p[depth] not in classes and (p[0] in aliases) == (depth == 1)]
+    if empty:
+        raise DataError(f"{source.path}: no picture in the class folder {'/'.join(empty[0])}; accepted: pictures in every class folder (fill it, or remove it)")
+
+# %% ../nbs/core/01_readers.ipynb #list_image_folder
 def list_image_folder(
     source: Source,  # a tree <split>/<class>/…/<picture>, or <class>/…/<picture>
     split: str,  # "train" or "test" ("test" also accepts val, validation, valid)
 ) -> tuple[list[str], list[int], tuple[str, ...]]:  # names, labels, class names
-    "The pictures of one split of an image folder, in name order; classes are sorted by name. Raises `SplitMissing`."
+    "The pictures of one split of an image folder, in name order; classes are sorted by name. Raises `SplitMissing`, or `DataError` for a class without a picture."
     parts = [name.split("/") for name in source.names if Path(name).suffix.lower() in IMAGE_SUFFIXES]
     aliases = SPLITS["train"] + SPLITS["test"]
     tops = {p[0] for p in parts if len(p) > 2 and p[0] in aliases}
@@ -259,6 +281,7 @@ def list_image_folder(
     top = next((alias for alias in SPLITS[split] if alias in tops), None)
     if tops and top is None or not tops and (split == "test" or len(classes) < 2):
         raise SplitMissing(f"no folder {' or '.join(SPLITS[split])} with class folders{', nor two class folders,' if split == 'train' else ''} in {source.path}")
+    _no_empty_class(source, classes, depth)
     label = {name: i for i, name in enumerate(classes)}
     chosen = [p for p in inside if top in (None, p[0])]
     return ["/".join(p) for p in chosen], [label[p[depth]] for p in chosen], classes

@@ -147,13 +147,13 @@ class Reducer:
 @patch
 def _make_rows(self: Reducer) -> None:
     "Where readings wait: column sums of large tensors in float64, all others in their precision; a row more if several may wait."
-    self.places, ends, rows = {}, {"small": 0, "large": 0}, self.depth + (self.depth > 1)
+    self.places, ends, rows, self.norms = {}, {"small": 0, "large": 0}, self.depth + (self.depth > 1), 0
     for bucket in self.buckets:
         for kind in bucket.kinds:
             part = "large" if bucket.way == "large" and kind == "columns" else "small"
             start, ends[part] = ends[part], ends[part] + math.prod(bucket.out(kind))
             self.places[bucket.names, kind] = (part, slice(start, ends[part]))
-        self.norms = ends["small"] if bucket.way == "stretches" else getattr(self, "norms", 0)
+        self.norms = ends["small"] if bucket.way == "stretches" else self.norms
     self.small = torch.zeros(rows, ends["small"], dtype=self.dtype, device=self.device)
     self.large = torch.zeros(rows, ends["large"], dtype=self.wide, device=self.device)
     view = lambda b, k, i: getattr(self, self.places[b.names, k][0])[i, self.places[b.names, k][1]].view(b.out(k))  # noqa: E731

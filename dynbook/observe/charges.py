@@ -7,6 +7,7 @@ __all__ = ['ChargeLens']
 
 # %% ../../nbs/observe/01_lens_charges.ipynb #obc-imports
 import time
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -19,19 +20,25 @@ from ..training import LOSSES
 
 # %% ../../nbs/observe/01_lens_charges.ipynb #obc-recorder
 class _TimedRecorder(ChargeRecorder):
-    "Counts the seconds that it takes from the training."
+    "Counts the seconds that it takes from the training, and stops recording where it fails: the step goes on."
 
     seconds = 0.0
+    problem: Exception | None = None
+
+    def _timed(self, part: Callable, *args: object) -> None:
+        start = time.perf_counter()
+        try:
+            if self.problem is None:
+                part(*args)
+        except Exception as error:
+            self.problem = error
+        self.seconds += time.perf_counter() - start
 
     def _before(self, args: tuple, kwargs: dict) -> None:
-        start = time.perf_counter()
-        super()._before(args, kwargs)
-        self.seconds += time.perf_counter() - start
+        self._timed(super()._before, args, kwargs)
 
     def _after(self) -> None:
-        start = time.perf_counter()
-        super()._after()
-        self.seconds += time.perf_counter() - start
+        self._timed(super()._after)
 
 # %% ../../nbs/observe/01_lens_charges.ipynb #no-law
 def _no_law(subject: Subject, symmetries: list[Symmetry]) -> str:
@@ -86,6 +93,9 @@ class ChargeLens(Lens):
 
     def _errors(self) -> Rows:
         "Relative error of every law for every symmetry, over the readings so far."
+        if self.recorder is not None and self.recorder.problem is not None:
+            self.note(f"from step {self.recorder.steps + 1} on no law is followed ({self.recorder.problem})")
+            return []
         if self.recorder is None or self.recorder.steps == 0:
             return []
         if self.recorder.kept[-1] != self.recorder.steps:

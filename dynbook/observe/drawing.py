@@ -68,7 +68,8 @@ def draw_curvature(ax: Axes, seen: Observation) -> None:
         return
     sharpness, edge = _mean(seen, "chaos", "sharpness"), _mean(seen, "chaos", "edge")
     if edge is not None:
-        ax.plot(sharpness.index, sharpness / edge, "--", color="0.3", label="edge 2(1 + μ)/η")
+        decay = seen.about.get("weight_decay") or 0.0
+        ax.plot(sharpness.index, (sharpness + decay) / edge - decay, "--", color="0.3", label="edge of stability")
     ax.set(xlabel="step", ylabel="largest curvature", yscale="log")
     right = ax.twinx()
     loss = _mean(seen, "chaos", "loss")

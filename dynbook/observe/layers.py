@@ -27,7 +27,7 @@ class SaturationLens(Lens):
         self,
         delta: float = 0.99,  # share of the variance
         probes: bool = True,  # fit a linear probe per layer
-        n_probe: int = 256,  # examples that a probe is fitted on
+        n_probe: int = 256,  # examples that a probe is fitted on; at most half of the sample where none are held out
         pool: int = 1,  # probes see maps pooled to pool × pool
     ):
         super().__init__()
@@ -35,13 +35,18 @@ class SaturationLens(Lens):
         self.fields: Rows | None = None
 
     def begin(self, subject: Subject) -> None:
-        if subject.x_test is subject.x:
-            self.note("no held-out data was given: probes are fitted and judged on the same examples")
+        if subject.x_test is subject.x and self.probes:
+            n = self._n_fit(subject)
+            self.note(f"no held-out data was given: probes are fitted on the first {n} examples of the sample and judged on the other {len(subject.y) - n}")
         try:
             self.fields = self._fields(subject)
         except (ValueError, RuntimeError) as error:
             self.fields = []
             self.note(f"no receptive fields ({str(error).splitlines()[0]})")
+
+    def _n_fit(self, subject: Subject) -> int:
+        "How many examples a probe is fitted on."
+        return min(self.n_probe, len(subject.y) // 2 if subject.x_test is subject.x else len(subject.y))
 
     def _fields(self, subject: Subject) -> Rows:
         "Receptive fields, which do not change with training."
@@ -60,10 +65,11 @@ class SaturationLens(Lens):
         table = layer_saturation(subject.model, subject.batches(), "*", *STATISTICS, delta=self.delta)
         rows = [(layer, STATISTICS[name], float(row[name])) for layer, row in table.iterrows() for name in STATISTICS]
         if self.probes:
-            fit = (subject.x[: self.n_probe], subject.y[: self.n_probe])
+            n, alone = self._n_fit(subject), subject.x_test is subject.x
+            fit, judge = (subject.x[:n], subject.y[:n]), (subject.x[n:], subject.y[n:]) if alone else (subject.x_test, subject.y_test)
             modules = dict(subject.model.named_modules())  # queries, keys and values of attention are none
             layers = [name for name in dict.fromkeys(k.split("@")[0] for k in table.index) if name in modules]
-            found = probe_curve(subject.model, [fit], [(subject.x_test, subject.y_test)], layers, self.pool)
+            found = probe_curve(subject.model, [fit], [judge], layers, self.pool)
             rows += [(layer, "probe", float(value)) for layer, value in found.test_acc.items()]
         rows += self.fields or []
         self.fields = None  # said once

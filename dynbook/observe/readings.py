@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
+from torch.utils.data import Dataset, IterableDataset
 
 from ..data import Data, Split, balanced_subset, epoch_generator
 from ..training import make_loss
@@ -38,32 +39,39 @@ def _marks(model: nn.Module) -> dict[str, tuple]:
     "What shows that a weight or its gradient was written to or exchanged."
     return {k: (id(p), p._version, id(p.grad), p.grad._version if p.grad is not None else 0) for k, p in model.named_parameters()}
 
+# %% ../../nbs/observe/00_readings.ipynb #obr-buffers
+def _buffers(model: nn.Module) -> list[tuple]:
+    "Every buffer: who holds it, by which name, and what is in it."
+    return [(m, k, b, b.detach().clone()) for m in model.modules() for k, b in m._buffers.items() if b is not None]
 
-def _changed(model: nn.Module, marks: dict[str, tuple], buffers: dict[str, Tensor]) -> list[str]:
-    "Names of weights and buffers that are not as they were."
-    now = dict(model.named_buffers())
-    moved = [k for k, b in buffers.items() if k not in now or not torch.equal(b.nan_to_num(), now[k].nan_to_num())]
-    return [k for k, mark in _marks(model).items() if marks.get(k) != mark] + moved
+
+@torch.no_grad()
+def _set_buffers(buffers: list[tuple]) -> None:
+    "Put back what is not as it was; all others keep their version counters."
+    for module, key, buffer, value in buffers:
+        module._buffers[key] = buffer
+        if not torch.equal(buffer.nan_to_num(), value.nan_to_num()):
+            buffer.copy_(value)
 
 # %% ../../nbs/observe/00_readings.ipynb #modelchanged
 class ModelChanged(AssertionError):
-    "A lens has written to the network that it should only look at."
+    "A lens has written to the weights or gradients of a network that it should only look at."
 
 
 @contextmanager
 def untouched(
     model: nn.Module,  # that is only looked at
 ) -> Iterator[None]:
-    "Put modes and random generators back afterwards; raises `ModelChanged` if a weight, a buffer or a gradient was changed."
-    generators, modes, marks = _generators(), [(m, m.training) for m in model.modules()], _marks(model)
-    buffers = {name: b.clone() for name, b in model.named_buffers()}
+    "Put buffers, modes and random generators back afterwards; raises `ModelChanged` if a weight or a gradient was changed."
+    generators, modes, marks, buffers = _generators(), [(m, m.training) for m in model.modules()], _marks(model), _buffers(model)
     try:
         yield
     finally:
         _set_generators(generators)
+        _set_buffers(buffers)
         for module, training in modes:
             module.training = training
-    changed = _changed(model, marks, buffers)
+    changed = [k for k, mark in _marks(model).items() if marks.get(k) != mark]
     if changed:
         raise ModelChanged(f"model: {', '.join(changed[:3])} changed while it was only looked at")
 
@@ -99,7 +107,9 @@ def sample(
     like: Tensor,  # type and device of the inputs
     note: Callable[[str], object] = lambda text: None,  # is told what is wrong with the sample
 ) -> tuple[Tensor, Tensor]:  # (n, …) inputs, (n,) labels
-    "A fixed, class-balanced sample, in which the classes take turns; raises `ValueError` for labels that are no classes."
+    "A fixed, class-balanced sample, in which the classes take turns; raises `ValueError` for labels that are no classes, and for a torch Dataset."
+    if isinstance(data, Dataset) and not isinstance(data, IterableDataset):
+        raise ValueError(f"data: got {type(data).__name__}, which gives single examples; accepted: load_dataset(data), which normalises them, or a DataLoader of it")
     data = data.train if isinstance(data, Data) else data
     if isinstance(data, Split):
         index = _balanced(data.y, n)

@@ -25,7 +25,7 @@ from .. import __version__
 from ..data import Data, Split, load_dataset
 from ..models import create_model
 from .drawing import PANELS, plot_observation
-from .observer import LENSES, Chosen, observe, train_observed
+from .observer import LENSES, Chosen, make_lenses, observe, train_observed
 from .readings import Observation
 from ..optimisers import Optimiser
 from ..runs import atomic_path, read_table, writable, write_table
@@ -33,7 +33,7 @@ from ..runs import atomic_path, read_table, writable, write_table
 # %% ../../nbs/observe/07_observe_report.ipynb #obr2-findings
 MEANING = {
     "mechanics": "Every symmetry of the network has a charge. Gradient flow conserves it; weight decay, momentum and finite steps move it, along a law. An error of the continuous law far below the change says that the run is close to that limit.",
-    "chaos": "The largest curvature of the loss of one batch. At 2(1 + μ)/η a step no longer shrinks differences along it: the edge of stability. A positive local exponent says that some difference grows in the next step, by exp(exponent).",
+    "chaos": "The largest curvature of the loss of one batch. At 2(1 + μ)/η (with Nesterov's momentum at that over 1 + 2μ; weight decay counts as curvature) steps no longer shrink differences along it: the edge of stability. A positive local exponent says that some difference grows by exp(exponent) in the next step; with momentum, in every step while the curvature stays.",
     "saturation": "The share of a layer's directions that holds 99 % of its variance, and what a linear probe reads off the layer. Layers behind the border (shaded) see the whole picture already; where probes no longer improve, layers do little.",
     "teleport": "Rescaling channels moves the weights without changing the function. Imbalance is the distance from the balanced point of that orbit; the gain says how much larger the gradient could be on the same orbit.",
     "collapse": "The variance within the classes relative to the distance between their means, at the input of each layer. Small means collapsed: the nearest class mean then answers as the network does.",
@@ -87,6 +87,16 @@ def _png(seen: Observation) -> str:
     plot_observation(seen)[0].savefig(buffer, format="png", dpi=130, metadata={"Software": None})
     return base64.b64encode(buffer.getvalue()).decode()
 
+# %% ../../nbs/observe/07_observe_report.ipynb #obr2-section
+def _asked(seen: Observation) -> list[str]:
+    "The lenses that were looked through and have a section."
+    return [lens for lens in LENSES if lens in set(seen.costs.lens)]
+
+
+def _other_notes(seen: Observation) -> list[str]:
+    "Notes on the data, on the training and of lenses of one's own."
+    return [f"{n.lens}: {n.note}" for n in seen.notes[~seen.notes.lens.isin(_asked(seen))].itertuples()]
+
 
 def _html_table(table: pd.DataFrame) -> str:
     return table.to_html(float_format=lambda v: f"{v:.4g}", border=0, na_rep="")
@@ -109,14 +119,13 @@ def to_html(
     "A self-contained page."
     csv = base64.b64encode(seen.table.to_csv(index=False).encode()).decode()
     about = "".join(f"<tr><td>{k.replace('_', ' ')}</td><td>{html.escape(str(v))}</td></tr>" for k, v in seen.about.items())
-    asked = [lens for lens in LENSES if lens in set(seen.costs.lens)]
-    said = findings(seen)
+    said, asked = findings(seen), _asked(seen)
     parts = [
         f"<h1>{html.escape(title)}</h1><p>Five lenses on one network, by dynbook {__version__} and torch {torch.__version__}. "
         f'<a download="readings.csv" href="data:text/csv;base64,{csv}">All {len(seen.table)} readings as a table</a>.</p>',
+        *(f'<p class="note">{html.escape(n)}</p>' for n in _other_notes(seen)),
         f'<img alt="All lenses on one page" src="data:image/png;base64,{_png(seen)}">',
         *(_section(seen, lens, said[lens]) for lens in asked),
-        *(f'<p class="note">{html.escape(n)}</p>' for n in seen.notes[~seen.notes.lens.isin(asked)].note),
         f"<h2>What was looked at, and what it cost</h2><table>{about}</table><p></p>{_html_table(seen.costs.set_index('lens'))}",
         f"<h2>To repeat it</h2><pre>{html.escape(code)}</pre>" if code else "",
     ]
@@ -149,11 +158,14 @@ def to_notebook(
     "An executed notebook."
     said = findings(seen)
     load = f'from dynbook.observe import load_observation, plot_observation\n\nseen = load_observation("{stem}")\nplot_observation(seen)[0]'
-    cells = [new_markdown_cell(f"# {title}\n\n> Five lenses on one network."), new_code_cell(load, outputs=[new_output("display_data", {"image/png": _png(seen)})])]
-    for lens in (lens for lens in LENSES if (seen.table.lens == lens).any()):
+    about = "\n\n".join([f"# {title}", "> Five lenses on one network.", *(f"*{n}*" for n in _other_notes(seen))])
+    cells = [new_markdown_cell(about), new_code_cell(load, outputs=[new_output("display_data", {"image/png": _png(seen)})])]
+    for lens in _asked(seen):
         words = "\n\n".join([f"## {lens}: {PANELS[lens][0]}", MEANING[lens], *said[lens], *(f"*{n}*" for n in seen.notes[seen.notes.lens == lens].note)])
-        shown = new_output("execute_result", {"text/html": _html_table(seen.last(lens)), "text/plain": repr(seen.last(lens))}, execution_count=None)
-        cells += [new_markdown_cell(words), new_code_cell(f'seen.last("{lens}")', outputs=[shown])]
+        cells.append(new_markdown_cell(words))
+        if (seen.table.lens == lens).any():
+            shown = new_output("execute_result", {"text/html": _html_table(seen.last(lens)), "text/plain": repr(seen.last(lens))}, execution_count=None)
+            cells.append(new_code_cell(f'seen.last("{lens}")', outputs=[shown]))
     cells += [new_markdown_cell(f"## To repeat it\n\n```\n{code}\n```")] if code else []
     return new_notebook(cells=cells, metadata={"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}})
 
@@ -255,6 +267,7 @@ def report(
     "Look at a network through five lenses, and write the page."
     code = code or _call(locals())
     page_files(path)
+    make_lenses(lenses)
     found = as_data(data, size, n_train)
     net = as_model(model, found)
     if epochs:

@@ -60,17 +60,17 @@ def traced_graph(
     leaves: Sequence[type] = (),  # likewise
 ) -> fx.GraphModule:
     "The graph of the first input shape that the model accepts; raises `TraceError` with the last reason."
-    shell, problem = hollow(model), None
+    shell, problem, like = hollow(model), None, next((p for p in model.parameters() if p.is_floating_point()), torch.zeros(0))
     for shape in example_shapes(model, input_size):
         try:
-            return trace(shell, torch.zeros(shape, device="meta"), leaves=leaves)
+            return trace(shell, torch.zeros(shape, dtype=like.dtype, device="meta"), leaves=leaves)
         except TraceError as error:
             problem = error
             if "cannot trace" in str(error):
                 break
     for shape in example_shapes(model, input_size)[:1]:  # a model that makes tensors of its own on another device
         try:
-            return trace(model, torch.zeros(shape, device=next((p.device for p in model.parameters()), None)), leaves=leaves)
+            return trace(model, torch.zeros(shape, dtype=like.dtype, device=like.device), leaves=leaves)
         except TraceError as error:
             problem = problem or error
     raise problem
