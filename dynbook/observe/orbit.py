@@ -9,9 +9,11 @@ __all__ = ['LARGE', 'STEPS', 'TOLERANCES', 'imbalance', 'OrbitLens']
 import math
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from .readings import Lens, Rows, Subject
+from ..scales import ANY, POSITIVE
 from ..symmetry import ScaleSymmetry, scale_symmetry
 from ..teleport.gradients import batch_gradients, squares_of
 from ..teleport.laws import expected_gain
@@ -67,9 +69,10 @@ class OrbitLens(Lens):
         self.steps = STEPS[large] if self.steps is None else self.steps
         self.tolerance = self.tolerance or TOLERANCES[large]
         self.sym = scale_symmetry(subject.model, subject.x[:2])
-        if self.sym.free == 0:
+        if not torch.isin(self.sym.domain, torch.tensor([POSITIVE, ANY])).any():
             reasons = "; ".join(dict.fromkeys(f"{node}: {reason}" for node, reason, _ in self.sym.pinned[:3]))
-            raise ValueError(f"model: no channel can be rescaled ({reasons or 'nothing acts on it homogeneously'})")
+            why = "some can change their sign only" if self.sym.free else reasons or "nothing acts on it homogeneously"
+            raise ValueError(f"model: no channel can be rescaled ({why})")
         self.start = {k: p.detach().clone() for k, p in subject.model.named_parameters()}
         self.canonical = self._canonical(self.start)[0]
 

@@ -31,16 +31,17 @@ def incidence(
     params: Mapping[str, Tensor],  # gives names and shapes
     sym: ScaleSymmetry,  # the scale variables
     signs: bool = False,  # count the actions by sign as well
-) -> csr_array:  # (entries, n_variables), powers; variable 0 (the constant 1) has an empty column
+) -> csr_array:  # (entries, n_variables), powers; the constant 1, and without `signs` what can only be 1 or -1, have empty columns
     "How the variables enter the parameter entries, in the order of the mapping."
-    rows, columns, powers, offset = [], [], [], 0
+    rows, columns, powers, offset, counts = [], [], [], 0, (sym.domain != SIGN).numpy() | signs
     for name, p in params.items():
         place = np.arange(offset, offset + p.numel())
         for action in sym.actions.get(name, ()):
             if signs or not action.sign_only:
                 ids = action.ids.expand(p.shape).reshape(-1).numpy()
-                rows.append(place[ids > 0])
-                columns.append(ids[ids > 0])
+                kept = (ids > 0) & counts[ids]
+                rows.append(place[kept])
+                columns.append(ids[kept])
                 powers.append(np.full(len(rows[-1]), float(action.power)))
         offset += p.numel()
     flat = [np.concatenate(part) if part else np.zeros(0, int) for part in (powers, rows, columns)]
