@@ -97,7 +97,6 @@ def prune_mask(
 # %% ../../nbs/chaos/01_cgd.ipynb #cgd
 _SGD_STEP = torch.optim.SGD.step  # torch wraps it in the calls of step hooks as soon as some SGD exists; a CGD's own step calls them already
 _SGD_STEP = _SGD_STEP.__wrapped__ if getattr(_SGD_STEP, "hooked", False) else _SGD_STEP
-_OWN = ("rule", "begin", "gamma", "noise", "jitter", "generator", "steps", "fixed", "removed", "pruned_energy", "eigenvalues", "kept")
 
 # %% ../../nbs/chaos/01_cgd.ipynb #cgd-2
 class CGD(torch.optim.SGD):
@@ -194,7 +193,7 @@ class CGD(torch.optim.SGD):
         super().add_param_group(param_group)
 
     def __getstate__(self) -> dict:
-        return super().__getstate__() | {name: value for name, value in vars(self).items() if name in _OWN}
+        return {name: value for name, value in vars(self).items() if not name.startswith("_") and not callable(value)}  # no hooks, as in SGD's
 
     def state_dict(self) -> dict:
         "That of SGD, and the steps taken, on which `start` counts."

@@ -101,7 +101,7 @@ def plot_edge(
     "Two courses and two families of coefficients."
     fig, axes = new_figure(2, 2, width=PAGE + 1.5, height=5.2)
     with style():
-        draw_course(axes[0], moved, SHARP, "ηλ / 2(1 + μ)", log=True)
+        draw_course(axes[0], moved, SHARP, "η(λ + weight decay) / 2(1 + μ)", log=True)
         draw_course(axes[1], moved, CHARGE, "|Δ charge| / charge", log=True)
         axes[0].legend(fontsize=7)
         for ax, found, title in ((axes[2], plain, "step held fixed"), (axes[3], partial, "step and gradient norm held fixed")):
